@@ -1,0 +1,144 @@
+package postgres
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/exaring/otelpgx"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"go.opentelemetry.io/otel/trace"
+
+	"speedybites/internal/postgres/retry"
+)
+
+// Config is the configuration of a DB. The defaults named here are those of the environment; Open takes every value as
+// it is.
+type Config struct {
+	// URL is a postgres:// URL, with one host or several.
+	URL string
+	// SSL demands TLS verified against SSLRootCert, or against the system's roots when that is empty. It overrides a
+	// weaker sslmode of the URL. Without it, the URL's sslmode counts, and disable where it has none.
+	SSL         bool
+	SSLRootCert string
+	// PoolMin and PoolMax are the connections kept and allowed. Defaults 2 and 20. The prober's comes on top.
+	PoolMin, PoolMax int
+	// IdleTimeout closes connections above PoolMin that were idle for so long. Default 30 s.
+	IdleTimeout time.Duration
+	// ConnectTimeout bounds one attempt to obtain a connection: the wait for a free one, or the login. Default 10 s.
+	ConnectTimeout time.Duration
+	// MaxConnAge recycles connections, jittered by a tenth. Default 2 h.
+	MaxConnAge time.Duration
+	// StatementTimeout is set on the server for every session; the client enforces it too. Default 30 s.
+	StatementTimeout time.Duration
+	// HealthCheckInterval is the time between fresh logins of the prober while connected. Default 30 s.
+	HealthCheckInterval time.Duration
+	// Retry says how often a query is attempted. Default 3 attempts, 100 ms.
+	Retry retry.Policy
+	// BreakerThreshold is the number of failed queries in a row that opens the breaker, BreakerTimeout the time to its
+	// trial when the database was never out of reach. Defaults 5 and 60 s.
+	BreakerThreshold int
+	BreakerTimeout   time.Duration
+	// OutageGrace is how long a lost connection is bridged; 0 turns bridging off. Default 10 s.
+	OutageGrace time.Duration
+	// MaxWaiting bounds the queries that wait for a connection or for the end of an outage. Default 1000.
+	MaxWaiting int
+}
+
+// Validate reports every setting that makes no sense.
+func (c Config) Validate() error {
+	var errs []error
+	check := func(ok bool, what string) {
+		if !ok {
+			errs = append(errs, errors.New(what))
+		}
+	}
+	check(c.PoolMax >= 1, "pool maximum below 1")
+	check(c.PoolMin >= 0 && c.PoolMin <= c.PoolMax, "pool minimum outside 0 to the maximum")
+	check(c.IdleTimeout > 0 && c.ConnectTimeout > 0 && c.MaxConnAge > 0 && c.StatementTimeout > 0 &&
+		c.HealthCheckInterval > 0, "a timeout that is not positive")
+	check(c.OutageGrace >= 0, "negative outage grace")
+	check(c.MaxWaiting >= 0, "negative number of waiting queries")
+	return errors.Join(append(errs, c.Retry.Validate())...)
+}
+
+// minAgeForJitter is the age from which it can be jittered: pgxpool cuts the jitter to whole seconds.
+const minAgeForJitter = 10 * time.Second
+
+// poolConfig translates the configuration into pgxpool's, hooks aside.
+func (c Config) poolConfig(tracers trace.TracerProvider) (*pgxpool.Config, error) {
+	dsn, err := c.DSN()
+	if err != nil {
+		return nil, err
+	}
+	pc, err := pgxpool.ParseConfig(dsn)
+	if err != nil {
+		return nil, err // pgx masks the password
+	}
+	pc.MinConns, pc.MaxConns = int32(c.PoolMin), int32(c.PoolMax) //nolint:gosec // Validate and the environment bound them
+	pc.MaxConnIdleTime = c.IdleTimeout
+	pc.HealthCheckPeriod = min(max(c.IdleTimeout/4, 50*time.Millisecond), 5*time.Second)
+	pc.MaxConnLifetime = c.MaxConnAge
+	if c.MaxConnAge >= minAgeForJitter {
+		pc.MaxConnLifetimeJitter = c.MaxConnAge / 10
+	}
+	pc.PingTimeout = pingTimeout
+	pc.ConnConfig.ConnectTimeout = c.ConnectTimeout
+	setSession(pc.ConnConfig, "speedy-bites", c.StatementTimeout)
+	pc.ConnConfig.Tracer = otelpgx.NewTracer(otelpgx.WithTracerProvider(tracers),
+		otelpgx.WithDisableAcquireTracer())
+	return pc, nil
+}
+
+// setSession sets what the server must know of a session.
+func setSession(cc *pgx.ConnConfig, name string, statementTimeout time.Duration) {
+	cc.RuntimeParams["application_name"] = name
+	cc.RuntimeParams["timezone"] = "UTC"
+	cc.RuntimeParams["statement_timeout"] = strconv.FormatInt(statementTimeout.Milliseconds(), 10)
+}
+
+// DSN returns the URL with TLS and the search for the writable host settled.
+func (c Config) DSN() (string, error) {
+	u, err := url.Parse(c.URL)
+	if err != nil || (u.Scheme != "postgres" && u.Scheme != "postgresql") {
+		return "", errors.New("database URL is not a postgres:// URL") // err would show the password
+	}
+	q := u.Query()
+	switch {
+	case c.SSL:
+		q.Set("sslmode", "verify-full")
+		if c.SSLRootCert != "" {
+			q.Set("sslrootcert", c.SSLRootCert)
+		}
+	case !q.Has("sslmode"):
+		// pgx would otherwise prefer TLS without verifying it, at the price of a second dial for each failed one.
+		q.Set("sslmode", "disable")
+	}
+	if strings.Contains(u.Host, ",") && !q.Has("target_session_attrs") {
+		q.Set("target_session_attrs", "read-write")
+	}
+	u.RawQuery = q.Encode()
+	return u.String(), nil
+}
+
+// newDialer returns the dialer of all connections: a peer that vanished is noticed by the kernel within seconds, also
+// while nothing is being sent.
+func newDialer() *net.Dialer {
+	return &net.Dialer{
+		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: 2 * time.Second, Count: 3},
+		Control:         setUserTimeout,
+	}
+}
+
+func (c Config) describe() string {
+	u, err := url.Parse(c.URL)
+	if err != nil {
+		return "?"
+	}
+	return fmt.Sprintf("%s%s", u.Host, u.Path)
+}
