@@ -1,0 +1,308 @@
+package audit_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"speedybites/internal/audit"
+	"speedybites/internal/dbtest"
+	"speedybites/internal/pgtest"
+	"speedybites/internal/postgres"
+)
+
+// file is a sink that appends to a file, and can die at a chosen write or sync as kill -9 or a full disk would have it.
+type file struct {
+	path string
+	// writes and syncs are how many of each still go well; below 0 means all.
+	writes, syncs int
+	// torn is how many bytes of the write that goes wrong are written.
+	torn int
+}
+
+var errDied = errors.New("died")
+
+func (f *file) Write(b []byte) (int, error) {
+	out, err := os.OpenFile(f.path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = out.Close() }()
+	if f.writes == 0 {
+		n, _ := out.Write(b[:min(f.torn, len(b))])
+		return n, errDied
+	}
+	f.writes--
+	return out.Write(b)
+}
+
+func (f *file) Sync() error {
+	if f.syncs == 0 {
+		return errDied
+	}
+	f.syncs--
+	return nil
+}
+
+// bench is a database with entries and a file that they go to.
+type bench struct {
+	db   *postgres.DB
+	raw  *pgxpool.Pool
+	path string
+	want []uuid.UUID
+}
+
+func newBench(t *testing.T) *bench {
+	t.Helper()
+	url := pgtest.DB(t)
+	return &bench{db: dbtest.OpenDefault(t, url), raw: dbtest.Raw(t, url), path: filepath.Join(t.TempDir(), "audit.log")}
+}
+
+func (b *bench) relay(f *file) *audit.Relay {
+	return audit.NewRelay(b.db, f, audit.FileTail{Path: b.path}, slog.New(slog.DiscardHandler))
+}
+
+func (b *bench) healthy() *file { return &file{path: b.path, writes: -1, syncs: -1} }
+
+// add commits n entries.
+func (b *bench) add(t *testing.T, n int) {
+	t.Helper()
+	batch := &pgx.Batch{}
+	for range n {
+		id, err := uuid.NewV7()
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := audit.Entry{
+			OperationID: id, Actor: audit.Actor{ID: uuid.New(), Role: "owner", RequestID: "r<1>"}, Action: "create",
+			Entity: "restaurant", EntityID: uuid.New(), After: map[string]any{"name": "Bites & Söhne\n"},
+		}
+		if err := audit.Queue(batch, e); err != nil {
+			t.Fatal(err)
+		}
+		b.want = append(b.want, id)
+	}
+	if err := b.raw.SendBatch(t.Context(), batch).Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// check wants each entry on exactly one line, every line to be JSON, and every entry to be marked.
+func (b *bench) check(t *testing.T, paths ...string) {
+	t.Helper()
+	var text []byte
+	for _, path := range append(paths, b.path) {
+		part, err := os.ReadFile(path)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+		text = append(text, part...)
+	}
+	got := map[uuid.UUID]int{}
+	for line := range bytes.Lines(text) {
+		var l struct {
+			AuditID uuid.UUID `json:"auditId"`
+		}
+		if err := json.Unmarshal(line, &l); err != nil || line[len(line)-1] != '\n' {
+			t.Fatalf("torn line %q: %v", line, err)
+		}
+		got[l.AuditID]++
+	}
+	want := map[uuid.UUID]int{}
+	for _, id := range b.want {
+		want[id] = 1
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Fatalf("lines by entry (-want +got):\n%s", diff)
+	}
+	var unmarked int
+	err := b.raw.QueryRow(t.Context(), `SELECT count(*) FROM audit_log WHERE exported_at IS NULL`).Scan(&unmarked)
+	if err != nil || unmarked != 0 {
+		t.Fatalf("got %d entries without a mark, %v", unmarked, err)
+	}
+}
+
+func TestRelay(t *testing.T) {
+	t.Parallel()
+
+	t.Run("Line", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t)
+		_, err := b.raw.Exec(t.Context(), `INSERT INTO audit_log VALUES
+			('019b76da-a800-7000-8000-000000000001', '2026-02-03 04:05:06.789+02', NULL, 'system', 'create', 'user',
+			 '019b76da-a800-7000-8000-000000000002', NULL, '{"name":"A & B"}', '')`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := b.relay(b.healthy()).Drain(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		got, err := os.ReadFile(b.path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := `{"time":"2026-02-03T02:05:06.789Z","level":"INFO","msg":"audit",` +
+			`"auditId":"019b76da-a800-7000-8000-000000000001","actorId":null,"actorRole":"system","action":"create",` +
+			`"entity":"user","entityId":"019b76da-a800-7000-8000-000000000002","before":null,` +
+			`"after":{"name": "A & B"},"requestId":""}` + "\n"
+		// JSON in JSON is compacted by the encoder.
+		want = string(bytes.ReplaceAll([]byte(want), []byte(`": "A`), []byte(`":"A`)))
+		if diff := cmp.Diff(want, string(got)); diff != "" {
+			t.Errorf("line (-want +got):\n%s", diff)
+		}
+	})
+
+	t.Run("ManyBatches", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t)
+		b.add(t, 1234)
+		r := b.relay(b.healthy())
+		for range 2 {
+			if err := r.Drain(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b.check(t)
+	})
+
+	t.Run("RepeatedOperationIsOneEntry", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t)
+		b.add(t, 1)
+		batch := &pgx.Batch{}
+		if err := audit.Queue(batch, audit.Entry{OperationID: b.want[0]}); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.raw.SendBatch(t.Context(), batch).Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.relay(b.healthy()).Drain(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		b.check(t)
+	})
+
+	t.Run("RunsUntilItsContextEnds", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t)
+		b.add(t, 3)
+		ctx, cancel := context.WithCancel(t.Context())
+		r := b.relay(b.healthy())
+		done := make(chan error, 1)
+		go func() { done <- r.Run(ctx) }()
+		b.wait(t)
+		b.add(t, 3)
+		r.Wake()
+		b.wait(t)
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("got %v, want nil", err)
+		}
+		b.add(t, 3)
+		if err := r.Drain(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		b.check(t)
+	})
+
+	t.Run("MarksLostInAFailover", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t)
+		r := b.relay(b.healthy())
+		b.add(t, 700)
+		if err := r.Drain(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.raw.Exec(t.Context(), `UPDATE audit_log SET exported_at = NULL`); err != nil {
+			t.Fatal(err)
+		}
+		b.add(t, 3)
+		if err := r.Drain(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		b.check(t)
+	})
+
+	t.Run("TwoInstances", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t)
+		b.add(t, 2500)
+		second := filepath.Join(filepath.Dir(b.path), "second.log")
+		relays := []*audit.Relay{
+			b.relay(b.healthy()),
+			audit.NewRelay(b.db, &file{path: second, writes: -1, syncs: -1}, audit.FileTail{Path: second},
+				slog.New(slog.DiscardHandler)),
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		for _, r := range relays {
+			wg.Go(func() { _ = r.Run(ctx) })
+		}
+		b.wait(t)
+		cancel()
+		wg.Wait()
+		b.check(t, second)
+	})
+
+	t.Run("EntriesOfOthersAreLeftToThem", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t)
+		b.add(t, 3)
+		other, err := b.raw.Begin(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = other.Rollback(context.Background()) }()
+		if _, err := other.Exec(t.Context(), `SELECT FROM audit_log WHERE operation_id = $1 FOR UPDATE`, b.want[1]); err != nil {
+			t.Fatal(err)
+		}
+		r := b.relay(b.healthy())
+		if err := r.Drain(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		var unmarked uuid.UUID
+		err = b.raw.QueryRow(t.Context(), `SELECT operation_id FROM audit_log WHERE exported_at IS NULL`).Scan(&unmarked)
+		if err != nil || unmarked != b.want[1] {
+			t.Errorf("got %v, %v left, want %v", unmarked, err, b.want[1])
+		}
+		if err := other.Rollback(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Drain(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		b.check(t)
+	})
+}
+
+// wait waits until every entry is marked.
+func (b *bench) wait(t *testing.T) {
+	t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		var left int
+		err := b.raw.QueryRow(t.Context(), `SELECT count(*) FROM audit_log WHERE exported_at IS NULL`).Scan(&left)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if left == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d entries still not relayed", left)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
