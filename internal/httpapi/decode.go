@@ -1,0 +1,123 @@
+package httpapi
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"os"
+	"reflect"
+	"strconv"
+	"strings"
+
+	"github.com/gin-gonic/gin"
+
+	"speedybites/internal/validation"
+)
+
+// decode reads the whole body, so that no database connection ever waits for a client, and decodes it into dst, a
+// pointer to a struct. What cannot be understood is a malformedError; a number that its field cannot hold is a
+// validation.Errors.
+func (a *api) decode(c *gin.Context, dst any) error {
+	if !isJSON(c.Request.Header) {
+		return errContentType
+	}
+	body, err := a.readBody(c)
+	if err != nil {
+		return err
+	}
+	return a.decodeJSON(body, dst)
+}
+
+// isJSON tells whether the body is JSON in UTF-8, as it is.
+func isJSON(h http.Header) bool {
+	if encoding := h.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
+		return false
+	}
+	value := h.Get("Content-Type")
+	if value == "application/json" {
+		return true
+	}
+	mediaType, params, err := mime.ParseMediaType(value)
+	if err != nil || mediaType != "application/json" {
+		return false
+	}
+	charset, given := params["charset"]
+	return !given || strings.EqualFold(charset, "utf-8")
+}
+
+// readBody reads at most MaxBodyBytes. The server's read timeout bounds the time.
+func (a *api) readBody(c *gin.Context) ([]byte, error) {
+	limit := a.cfg.MaxBodyBytes
+	if c.Request.ContentLength > limit {
+		return nil, errBodyTooLarge
+	}
+	// What the client announces is not trusted with more than a little memory before it arrives.
+	const trusted = 16 << 10
+	var body bytes.Buffer
+	body.Grow(int(min(max(c.Request.ContentLength, 0), trusted)) + bytes.MinRead)
+	_, err := body.ReadFrom(io.LimitReader(c.Request.Body, limit+1))
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, errSlowBody
+	case err != nil:
+		return nil, &malformedError{reason: "could not be read to its end"}
+	case int64(body.Len()) > limit:
+		return nil, errBodyTooLarge
+	}
+	return body.Bytes(), nil
+}
+
+// decodeJSON decodes body strictly. encoding/json finds the wrong syntax and the wrong types; strict what it lets pass.
+func (a *api) decodeJSON(body []byte, dst any) error {
+	if len(bytes.TrimSpace(body)) == 0 {
+		return &malformedError{reason: "is empty"}
+	}
+	if err := json.Unmarshal(body, dst); err != nil {
+		return explain(err)
+	}
+	t := reflect.TypeOf(dst).Elem()
+	known, ok := a.shapes.Load(t)
+	if !ok {
+		known, _ = a.shapes.LoadOrStore(t, shapeOf(t))
+	}
+	return strict(body, known.(*shape))
+}
+
+// explain says what json.Unmarshal found, in the client's words.
+func explain(err error) error {
+	if syntax := (*json.SyntaxError)(nil); errors.As(err, &syntax) {
+		return &malformedError{reason: "is not valid JSON (at byte " + strconv.FormatInt(syntax.Offset, 10) + ")"}
+	}
+	wrongType := (*json.UnmarshalTypeError)(nil)
+	if !errors.As(err, &wrongType) {
+		return fmt.Errorf("decode body: %w", err)
+	}
+	if wrongType.Field == "" {
+		return &malformedError{reason: "must be a JSON object"}
+	}
+	// "number 1.5": the right JSON type, but not a number that the field can hold.
+	if strings.HasPrefix(wrongType.Value, "number ") {
+		return validation.Errors{{Field: wrongType.Field, Message: "must be a whole number within its range"}}
+	}
+	return &malformedError{field: wrongType.Field, reason: "must be " + jsonType(wrongType.Type) + ", not " + wrongType.Value}
+}
+
+// jsonType names the JSON type that is decoded into t.
+func jsonType(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Int, reflect.Int64:
+		return "a number"
+	case reflect.Slice:
+		return "a list"
+	case reflect.Struct:
+		return "an object"
+	default:
+		return "a string"
+	}
+}
