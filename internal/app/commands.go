@@ -1,0 +1,31 @@
+package app
+
+import (
+	"context"
+	"log/slog"
+
+	"speedybites/internal/accounts"
+	"speedybites/internal/config"
+	"speedybites/internal/postgres"
+)
+
+// DatabaseDSN returns the configured database's URL with TLS settled, for commands that need no pool.
+func DatabaseDSN(c config.Database) (string, error) {
+	return databaseConfig(c, c.URL.Reveal()).DSN()
+}
+
+// OpenAccounts opens the accounts of the configured database for a command. The caller calls closeDB in the end.
+func OpenAccounts(cfg config.Config, log *slog.Logger) (users *accounts.Service, closeDB func(context.Context), err error) {
+	db, err := postgres.Open(databaseConfig(cfg.Database, cfg.Database.URL.Reveal()), log, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	users, err = accounts.New(db, accounts.Config{
+		TokenSecret: []byte(cfg.Token.Secret.Reveal()), TokenTTL: cfg.Token.TTL,
+	}, log)
+	if err != nil {
+		db.Close(context.Background())
+		return nil, nil, err
+	}
+	return users, db.Close, nil
+}
