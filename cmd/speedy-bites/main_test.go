@@ -1,0 +1,410 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"speedybites/internal/dbtest"
+	"speedybites/internal/demo"
+	"speedybites/internal/load"
+	"speedybites/internal/migrate"
+	"speedybites/internal/pgtest"
+)
+
+// asProgram makes the test binary run as the program itself, so that tests can kill it.
+const asProgram = "SPEEDY_BITES_TEST_AS_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+// program is a running speedy-bites.
+type program struct {
+	cmd  *exec.Cmd
+	base string
+	out  *output
+	done chan struct{} // closed when it has ended
+	err  error         // of its end
+}
+
+var listening = regexp.MustCompile(`"msg":"listening","addr":"([^"]+)"`)
+
+// command prepares the program in a directory, with an environment of its own.
+func command(ctx context.Context, dir string, env, args []string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, os.Args[0], args...)
+	cmd.Dir = dir
+	cmd.Env = append([]string{asProgram + "=1", "PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME")}, env...)
+	return cmd
+}
+
+// serve starts the program and waits until it listens.
+func serveProgram(t *testing.T, dir string, env ...string) *program {
+	t.Helper()
+	cmd := command(context.Background(), dir, append([]string{"HOST=127.0.0.1", "PORT=0"}, env...), nil)
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &program{cmd: cmd, out: &output{}, done: make(chan struct{})}
+	cmd.Stdout = p.out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	addr := make(chan string, 1)
+	var log output
+	var reading sync.WaitGroup
+	reading.Go(func() {
+		lines := bufio.NewScanner(stderr)
+		lines.Buffer(nil, 1<<20)
+		for lines.Scan() {
+			fmt.Fprintln(&log, lines.Text())
+			if m := listening.FindStringSubmatch(lines.Text()); m != nil {
+				addr <- m[1]
+			}
+		}
+		_, _ = io.Copy(io.Discard, stderr)
+	})
+	go func() {
+		defer close(p.done)
+		reading.Wait()
+		p.err = cmd.Wait()
+	}()
+	t.Cleanup(func() {
+		p.kill()
+		if t.Failed() {
+			t.Log(log.String())
+		}
+	})
+	select {
+	case a := <-addr:
+		p.base = "http://" + a
+	case <-p.done:
+		t.Fatalf("ended instead of listening: %v\n%s", p.err, log.String())
+	case <-time.After(2 * time.Minute):
+		t.Fatal("does not listen")
+	}
+	return p
+}
+
+func (p *program) signal(s os.Signal) { _ = p.cmd.Process.Signal(s) }
+
+func (p *program) kill() {
+	p.signal(syscall.SIGKILL)
+	<-p.done
+}
+
+func tool(t *testing.T, env []string, stdin string, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	cmd := command(t.Context(), t.TempDir(), env, args)
+	var out, errOut bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &errOut
+	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
+		t.Fatal(err)
+	}
+	return out.String(), errOut.String(), cmd.ProcessState.ExitCode()
+}
+
+func post(t *testing.T, url string, body any) map[string]any {
+	t.Helper()
+	b, err := json.Marshal(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.Post(url, "application/json", bytes.NewReader(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	var v map[string]any
+	if err := json.NewDecoder(resp.Body).Decode(&v); err != nil || resp.StatusCode > 299 {
+		t.Fatalf("%s: %d %v %v", url, resp.StatusCode, v, err)
+	}
+	return v
+}
+
+func register(t *testing.T, base string) (token string) {
+	t.Helper()
+	session := post(t, base+"/api/auth/register", map[string]any{
+		"email": uuid.NewString() + "@example.com", "password": "correct horse", "name": "Customer",
+	})
+	token, _ = session["token"].(string)
+	return token
+}
+
+// TestKilled kills the service five times under load. Its clients send an order that got no answer again, with its key.
+func TestKilled(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Server(t)
+	dir := t.TempDir()
+	env := []string{
+		"APP_ENV=test", "DATABASE_URL=" + server.URL(), "TOKEN_SECRET=" + strings.Repeat("s", 40), "LOG_MAX_SIZE_MB=1",
+	}
+	p := serveProgram(t, dir, env...)
+	loadDemo(t, server.URL())
+	token := register(t, p.base)
+	// A client keeps its address, so the service has to come back on its port.
+	env = append(env, "PORT="+p.base[strings.LastIndex(p.base, ":")+1:])
+
+	g := load.New(load.Config{
+		BaseURL: p.base, Token: token, Rate: 100, Retry: true,
+		RestaurantID: demo.RestaurantID(), MenuItemID: demo.MenuItemID(),
+	})
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		g.Run(t.Context(), stop)
+	}()
+	for range 5 {
+		time.Sleep(1500 * time.Millisecond)
+		p.kill()
+		p = serveProgram(t, dir, env...)
+	}
+	time.Sleep(time.Second)
+	close(stop)
+	<-done
+	p.signal(syscall.SIGTERM)
+	<-p.done
+	if p.err != nil {
+		t.Errorf("SIGTERM: %v", p.err)
+	}
+
+	conn, err := pgx.Connect(t.Context(), server.AdminURL(""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	r, err := g.Ledger().Compare(t.Context(), conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Log(r)
+	if len(r.Lost)+len(r.Doubled) > 0 || r.Acknowledged < 50 {
+		t.Errorf("orders lost: %v, doubled: %v, acknowledged: %d", r.Lost, r.Doubled, r.Acknowledged)
+	}
+	for _, e := range g.Ledger().Entries() {
+		if e.Order && e.Failed() {
+			t.Errorf("an order with a key was not placed in the end: %+v", e)
+		}
+	}
+	oneAuditLineEach(t, conn, dir)
+}
+
+func loadDemo(t *testing.T, url string) {
+	t.Helper()
+	if _, err := demo.Load(t.Context(), dbtest.OpenDefault(t, url)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// oneAuditLineEach compares all of audit.log, backups included, with the audit table.
+func oneAuditLineEach(t *testing.T, conn *pgx.Conn, dir string) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "logs", "audit*.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := map[uuid.UUID]int{}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			var entry struct{ AuditID uuid.UUID }
+			if err := json.Unmarshal([]byte(line), &entry); err != nil {
+				t.Errorf("%s: %v in the line %q", file, err, line)
+			}
+			lines[entry.AuditID]++
+		}
+	}
+	rows, err := conn.Query(t.Context(), "select operation_id from audit_log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	entries, err := pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range entries {
+		if lines[id] != 1 {
+			t.Errorf("entry %v has %d lines", id, lines[id])
+		}
+		delete(lines, id)
+	}
+	if len(lines) > 0 {
+		t.Errorf("%d lines of no entry", len(lines))
+	}
+	t.Logf("%d audit entries in %d files", len(entries), len(files))
+}
+
+// TestFirstRun is what a new user does: start with nothing configured, paste the order, start again.
+func TestFirstRun(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	p := serveProgram(t, dir)
+	_, steps, found := strings.Cut(p.out.String(), "Place an order:")
+	if !found {
+		t.Fatalf("no first steps in %q", p.out.String())
+	}
+	out, err := exec.CommandContext(t.Context(), "bash", "-c", steps).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var order struct {
+		ID         uuid.UUID
+		TotalCents int
+	}
+	if err := json.Unmarshal(out, &order); err != nil || order.TotalCents == 0 {
+		t.Fatalf("the pasted order was answered with %s (%v)", out, err)
+	}
+	p.signal(syscall.SIGTERM)
+	<-p.done
+	if p.err != nil {
+		t.Errorf("SIGTERM: %v", p.err)
+	}
+
+	// The second run finds the customer of the first.
+	email := map[string]any{"email": demo.OwnerEmail, "password": demo.OwnerPassword}
+	p = serveProgram(t, dir)
+	if post(t, p.base+"/api/auth/login", email)["token"] == nil {
+		t.Error("no token")
+	}
+	// Killed, it leaves no server behind that would keep the third from starting.
+	p.kill()
+	p = serveProgram(t, dir)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.base+"/api/orders/"+order.ID.String(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	owner, _ := post(t, p.base+"/api/auth/login", email)["token"].(string)
+	req.Header.Set("Authorization", "Bearer "+owner)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		t.Errorf("the first run's order: %d", resp.StatusCode)
+	}
+	p.signal(syscall.SIGTERM)
+	<-p.done
+}
+
+func TestForeignDataDirectory(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	precious := filepath.Join(dir, ".data", "precious.txt")
+	if err := os.MkdirAll(filepath.Dir(precious), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(precious, []byte("mine"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := command(t.Context(), dir, []string{"PORT=0"}, nil)
+	out, _ := cmd.CombinedOutput()
+	if code := cmd.ProcessState.ExitCode(); code != exitFailure || !strings.Contains(string(out), ".data") {
+		t.Errorf("exit code %d, output %s", code, out)
+	}
+	if text, err := os.ReadFile(precious); err != nil || string(text) != "mine" {
+		t.Errorf("the foreign file: %q, %v", text, err)
+	}
+}
+
+func TestExitCodes(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name string
+		env  []string
+		args []string
+		code int
+		want []string
+	}{
+		{"Version", nil, []string{"version"}, 0, []string{"speedy-bites"}},
+		{"Help", nil, []string{"--help"}, 0, []string{"migrate", "user", "version"}},
+		{"UnknownCommand", nil, []string{"srve"}, exitUsage, []string{"srve"}},
+		{"UnknownFlag", nil, []string{"serve", "--fast"}, exitUsage, []string{"--fast"}},
+		{"UnknownMigrateCommand", nil, []string{"migrate", "sideways"}, exitUsage, []string{"sideways"}},
+		{"MigrateNowhere", nil, []string{"migrate", "up"}, exitFailure, []string{"DATABASE_URL"}},
+		{
+			"EveryMistakeAtOnce",
+			[]string{"APP_ENV=production", "PORT=99999", "DB_POOL_MAX=many", "TOKEN_SECRET=short-secret-value", "DATABASE_URL=mysql://u:hunter2@h/d"},
+			nil, exitUsage,
+			[]string{"PORT", "99999", "DB_POOL_MAX", "many", "TOKEN_SECRET", "32", "DATABASE_URL", "postgres"},
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			stdout, stderr, code := tool(t, c.env, "", c.args...)
+			if code != c.code {
+				t.Errorf("exit code: got %d, want %d\n%s", code, c.code, stderr)
+			}
+			for _, want := range c.want {
+				if !strings.Contains(stdout+stderr, want) {
+					t.Errorf("%q is not in %s%s", want, stdout, stderr)
+				}
+			}
+			for _, secret := range []string{"short-secret-value", "hunter2"} {
+				if strings.Contains(stdout+stderr, secret) {
+					t.Errorf("the secret %q is in %s%s", secret, stdout, stderr)
+				}
+			}
+		})
+	}
+}
+
+func TestMigrateAndUser(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Server(t)
+	env := []string{"DATABASE_URL=" + server.URL()}
+	step := func(want string, stdin string, args ...string) {
+		t.Helper()
+		stdout, stderr, code := tool(t, env, stdin, args...)
+		if code != 0 || !strings.Contains(stdout, want) {
+			t.Errorf("%v: exit code %d, %q is not in %s%s", args, code, want, stdout, stderr)
+		}
+	}
+	_, latest, err := migrate.Version(t.Context(), server.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	step("pending", "", "migrate", "status")
+	step(fmt.Sprintf("%d migrations applied", latest), "", "migrate", "up")
+	step("0 migrations applied", "", "migrate", "up")
+	step(fmt.Sprintf("migration %d taken back", latest), "", "migrate", "down")
+	step("1 migrations applied", "", "migrate", "up")
+	step("chef@example.com owner", "a long password\n", "user", "create", "--email", "chef@example.com", "--role", "owner")
+	step("boss@example.com admin", "", "user", "create", "--email", "boss@example.com", "--role", "admin", "--password", "another password")
+
+	for name, args := range map[string][]string{
+		"again":         {"user", "create", "--email", "chef@example.com", "--role", "owner", "--password", "a long password"},
+		"short":         {"user", "create", "--email", "x@example.com", "--role", "owner", "--password", "short"},
+		"role":          {"user", "create", "--email", "x@example.com", "--role", "chef", "--password", "a long password"},
+		"no email":      {"user", "create", "--role", "owner"},
+		"no password":   {"user", "create", "--email", "x@example.com", "--role", "owner"},
+		"other command": {"user", "destroy"},
+	} {
+		if _, stderr, code := tool(t, env, "", args...); code == 0 || stderr == "" {
+			t.Errorf("%s: exit code %d, stderr %q", name, code, stderr)
+		}
+	}
+}
