@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -34,7 +35,12 @@ func (a *App) startPrivate(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("start a private PostgreSQL, as DATABASE_URL is not set: %w", err)
 	}
 	a.private = server
-	a.onClose("private PostgreSQL", server.Stop)
+	a.onClose("private PostgreSQL", func(ctx context.Context) error {
+		if err := server.Stop(ctx); !errors.Is(err, localpg.ErrNotRunning) { // somebody may have tried an outage on it
+			return err
+		}
+		return nil
+	})
 	return server.URL(), nil
 }
 
