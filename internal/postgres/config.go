@@ -11,6 +11,7 @@ import (
 
 	"github.com/exaring/otelpgx"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/multitracer"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.opentelemetry.io/otel/trace"
 
@@ -90,8 +91,8 @@ func (c Config) poolConfig(tracers trace.TracerProvider) (*pgxpool.Config, error
 	pc.PingTimeout = pingTimeout
 	pc.ConnConfig.ConnectTimeout = c.ConnectTimeout
 	setSession(pc.ConnConfig, "speedy-bites", c.StatementTimeout)
-	pc.ConnConfig.Tracer = otelpgx.NewTracer(otelpgx.WithTracerProvider(tracers),
-		otelpgx.WithDisableAcquireTracer())
+	pc.ConnConfig.Tracer = multitracer.New(statements{},
+		otelpgx.NewTracer(otelpgx.WithTracerProvider(tracers), otelpgx.WithDisableAcquireTracer()))
 	return pc, nil
 }
 

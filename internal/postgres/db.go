@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,6 +41,8 @@ type DB struct {
 	breaker  *breaker.Breaker
 	monitor  *cluster.Monitor
 	sessions sessions
+	hosts    []host
+	closed   atomic.Bool
 
 	// up is the context of the current connectedness: done as soon as the database is lost.
 	up atomic.Pointer[upness]
@@ -79,6 +82,7 @@ func Open(cfg Config, log *slog.Logger, tracers trace.TracerProvider) (*DB, erro
 	db.breaker.DatabaseLost()
 	db.setUp(false)
 	prober := newProber(pc.ConnConfig, newDialer())
+	db.hosts = prober.hosts
 	db.monitor = cluster.New(cluster.Config{
 		Login: prober.login, Look: cfg.HealthCheckInterval,
 		OnConnected: db.onConnected, OnLost: db.onLost, Logger: log,
@@ -102,6 +106,7 @@ func Open(cfg Config, log *slog.Logger, tracers trace.TracerProvider) (*DB, erro
 
 // Close waits for queries under way and closes all connections. When ctx ends first, the connections are cut.
 func (db *DB) Close(ctx context.Context) {
+	db.closed.Store(true)
 	db.stop()
 	db.tending.Wait()
 	cut := context.AfterFunc(ctx, func() {
@@ -126,16 +131,31 @@ func (db *DB) onConnected(previous, now cluster.View) {
 		db.gate.rampUp()
 		db.setUp(true)
 	}
+	if previous.Server != "" && previous.Server != now.Server {
+		db.sever(func(s *session) bool { return s.connector.server != now.Server })
+	}
+	if !now.SilentSince.IsZero() {
+		silent := int64(now.SilentSince.Sub(start))
+		db.sever(func(s *session) bool { return s.heard.Load() < silent })
+	}
 	// Sessions from before may be dead without knowing it.
 	db.lastFailure.Store(sinceStart())
 	db.breaker.DatabaseReached(now.Epoch)
 }
 
-// onLost frees every query that is under way: what has not answered by now never will.
-func (db *DB) onLost(cluster.View) {
+// onLost frees every query that is under way: what has not answered by now never will. A server that only refuses new
+// logins still serves the sessions it has.
+func (db *DB) onLost(now cluster.View) {
 	db.breaker.DatabaseLost()
 	db.setUp(false)
-	cut := db.sessions.severAll(errSevered, func(*session) bool { return true })
+	if now.State == cluster.Lost {
+		db.sever(func(*session) bool { return true })
+	}
+}
+
+// sever cuts the sessions that which says, and lets the pool forget the idle ones.
+func (db *DB) sever(which func(*session) bool) {
+	cut := db.sessions.severAll(errSevered, which)
 	db.pool.Reset()
 	db.log.LogAttrs(context.Background(), slog.LevelWarn, "database sessions given up", slog.Int("sessions", cut))
 }
@@ -183,7 +203,7 @@ func (db *DB) tend(ctx context.Context) {
 		case <-db.halfOpen:
 			trial.Reset(trialPause)
 		case <-trial.C:
-			db.ownTrial(ctx)
+			db.tending.Go(func() { db.ownTrial(ctx) }) // there is one place, so there is one trial
 			if db.breaker.State() == breaker.HalfOpen {
 				trial.Reset(trialPause)
 			}
@@ -219,7 +239,11 @@ func (db *DB) beforeConnect(ctx context.Context, cc *pgx.ConnConfig) error {
 	if v.State != cluster.Connected {
 		return errNoDial
 	}
-	c := &connector{dialer: newDialer(), sessions: &db.sessions, lost: db.connectedness}
+	// Every session must be with the server that the prober knows to be the primary.
+	if i := slices.IndexFunc(db.hosts, func(h host) bool { return h.name == v.Server }); i >= 0 {
+		db.hosts[i].pin(cc)
+	}
+	c := &connector{server: v.Server, dialer: newDialer(), sessions: &db.sessions, lost: db.connectedness}
 	cc.DialFunc = c.dial
 	return nil
 }
@@ -263,7 +287,7 @@ func (db *DB) Read(ctx context.Context, name string, fn func(ctx context.Context
 
 // Write runs fn in a transaction and commits it. Like Read's, fn may be run several times, also when COMMIT was sent and
 // its answer lost: see Tx.InDoubt for what that demands of it. The errors are Read's; with ErrUnavailable and
-// ErrStatementTimeout the transaction's outcome is unknown to the caller, unless it asks again.
+// ErrStatementTimeout, and with ErrSaturated after an outage, its outcome may be unknown: asking again tells.
 func (db *DB) Write(ctx context.Context, name string, fn func(ctx context.Context, tx *Tx) error) error {
 	q := query{db: db, name: name, write: fn}
 	return q.run(ctx)

@@ -24,6 +24,9 @@ var (
 // violated, or "".
 func Violation(err error) string { return sqlstate.Violation(err) }
 
+// errClosed is ErrUnavailable for a query on a DB that was closed.
+var errClosed = fmt.Errorf("%w: closed", ErrUnavailable)
+
 // verdict is how a query, or one attempt of it, ended.
 type verdict uint8
 
@@ -61,6 +64,9 @@ func (v verdict) asError(err error) error {
 	case disconnected, locked:
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	case conflicting:
+		if sqlstate.Stale(err) {
+			return err
+		}
 		return fmt.Errorf("%w: %w", ErrConflict, err)
 	case overdue:
 		return fmt.Errorf("%w: %w", ErrStatementTimeout, err)

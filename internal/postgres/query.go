@@ -122,6 +122,9 @@ func (q *query) attempt(ctx context.Context) (verdict, error) {
 
 // look asks the prober before dialing or queueing.
 func (q *query) look() (verdict, error) {
+	if q.db.closed.Load() {
+		return refused, errClosed
+	}
 	view := q.db.monitor.View()
 	q.epoch = view.Epoch
 	switch view.State {
@@ -143,7 +146,7 @@ func (q *query) serve(ctx context.Context) (verdict, error) {
 		if errors.Is(err, errNoDial) || v == answered { // pgxpool's own errors: no connection, whatever the reason
 			v = disconnected
 		}
-		q.suspect(v)
+		q.suspect(v, true)
 		return v, err
 	}
 	defer conn.Release()
@@ -154,7 +157,7 @@ func (q *query) serve(ctx context.Context) (verdict, error) {
 			return answered, nil
 		}
 		v := classify(ctx, s, err)
-		q.suspect(v)
+		q.suspect(v, false)
 		return v, err
 	}
 	tx := &Tx{conn: conn.Conn(), session: s, inDoubt: q.inDoubt}
@@ -170,18 +173,18 @@ func (q *query) serve(ctx context.Context) (verdict, error) {
 		q.inDoubt = true
 	}
 	tx.rollback(ctx)
-	q.suspect(v)
+	q.suspect(v, false)
 	return v, err
 }
 
-// suspect tells the prober of a lost connection.
-func (q *query) suspect(v verdict) {
+// suspect tells the prober of a lost connection, or of a login that failed.
+func (q *query) suspect(v verdict, login bool) {
 	if v != disconnected && v != locked {
 		return
 	}
 	now := time.Now()
 	q.db.lastFailure.Store(sinceStart())
-	q.failed(q.db.monitor.Suspect(now))
+	q.failed(q.db.monitor.Suspect(now, login))
 }
 
 func (q *query) failed(check uint64) {

@@ -19,22 +19,22 @@ var (
 	errNoDial  = errors.New("database is lost, not dialing")
 )
 
-// cancelMargin is what the server is given beyond its own statement limit before the client cuts the session.
+// cancelMargin is what the server is given beyond its own statement limit before the client cuts the session, and to
+// take note of a cancel request.
 const cancelMargin = time.Second
 
-// session is the network connection below one pooled connection. It sees every byte, so that the statement limit can be
-// enforced without a timer for each query, and it can be cut from outside, which frees whoever reads from a server that
-// no longer answers.
+// session is the network connection below one pooled connection. The statement limit is enforced on it, without a timer
+// for each query, and it can be cut from outside, which frees whoever waits for a server that no longer answers.
 type session struct {
 	net.Conn
 
 	connector *connector
-	wrote     atomic.Int64 // when the last request was sent, in ns since start; 0: it has been answered
 	heard     atomic.Int64 // when the server was last heard from, in ns since start
-	// committing is true while a COMMIT is under way. A cancel request then would end its wait for synchronous
-	// replication and let it report success without (https://www.postgresql.org/docs/current/warm-standby.html
-	// §27.2.8.3), so that none is sent.
-	committing atomic.Bool
+	busy      atomic.Int64 // when the statement under way was sent, in ns since start; 0: none is
+	// committing is when COMMIT was sent, 0 when none is under way. A cancel request then would end its wait for
+	// synchronous replication and let it report success without
+	// (https://www.postgresql.org/docs/current/warm-standby.html §27.2.8.3), so that none is sent.
+	committing atomic.Int64
 	cut        atomic.Pointer[error]
 }
 
@@ -43,17 +43,10 @@ var start = time.Now()
 
 func sinceStart() int64 { return int64(time.Since(start)) }
 
-// Write sends a request.
-func (s *session) Write(b []byte) (int, error) {
-	s.wrote.Store(sinceStart())
-	return s.Conn.Write(b)
-}
-
-// Read receives an answer.
+// Read receives from the server.
 func (s *session) Read(b []byte) (int, error) {
 	n, err := s.Conn.Read(b)
 	if n > 0 {
-		s.wrote.Store(0)
 		s.heard.Store(sinceStart())
 	}
 	return n, err
@@ -73,21 +66,76 @@ func (s *session) cause() error {
 	return nil
 }
 
-// silent reports whether the server owes an answer for longer than limit allows. A COMMIT is cut before the server's
-// own limit strikes: statement_timeout, too, would end the wait for synchronous replication.
+// silent reports whether the statement under way takes longer than limit allows. The server's own statement_timeout
+// gets its chance first, but for a COMMIT: PostgreSQL has switched it off by then, so that nobody else ends a wait for a
+// standby.
 func (s *session) silent(limit time.Duration) bool {
-	wrote := s.wrote.Load()
-	if wrote == 0 || limit <= 0 {
-		return false
+	now := sinceStart()
+	if since := s.committing.Load(); since != 0 {
+		return now-since > int64(limit)
 	}
-	allowed := limit + cancelMargin
-	if s.committing.Load() {
-		allowed = limit * 9 / 10
-	}
-	return sinceStart()-wrote > int64(allowed)
+	since := s.busy.Load()
+	return since != 0 && now-since > int64(limit+cancelMargin)
 }
 
-// sessionOf returns the session below a connection made by a connector.
+// statements is the pgx tracer that tells sessions when a statement is under way.
+type statements struct{}
+
+var (
+	_ pgx.QueryTracer    = statements{}
+	_ pgx.BatchTracer    = statements{}
+	_ pgx.CopyFromTracer = statements{}
+)
+
+func (statements) begin(ctx context.Context, conn *pgx.Conn) context.Context {
+	if s := sessionOf(conn); s != nil {
+		s.busy.Store(sinceStart())
+	}
+	return ctx
+}
+
+func (statements) end(conn *pgx.Conn) {
+	if s := sessionOf(conn); s != nil {
+		s.busy.Store(0)
+	}
+}
+
+// TraceQueryStart implements pgx.QueryTracer.
+func (t statements) TraceQueryStart(ctx context.Context, conn *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {
+	return t.begin(ctx, conn)
+}
+
+// TraceQueryEnd implements pgx.QueryTracer.
+func (t statements) TraceQueryEnd(_ context.Context, conn *pgx.Conn, _ pgx.TraceQueryEndData) {
+	t.end(conn)
+}
+
+// TraceBatchStart implements pgx.BatchTracer.
+func (t statements) TraceBatchStart(ctx context.Context, conn *pgx.Conn, _ pgx.TraceBatchStartData) context.Context {
+	return t.begin(ctx, conn)
+}
+
+// TraceBatchQuery implements pgx.BatchTracer: one statement has been answered, the next one's time begins.
+func (t statements) TraceBatchQuery(ctx context.Context, conn *pgx.Conn, _ pgx.TraceBatchQueryData) {
+	t.begin(ctx, conn)
+}
+
+// TraceBatchEnd implements pgx.BatchTracer.
+func (t statements) TraceBatchEnd(_ context.Context, conn *pgx.Conn, _ pgx.TraceBatchEndData) {
+	t.end(conn)
+}
+
+// TraceCopyFromStart implements pgx.CopyFromTracer.
+func (t statements) TraceCopyFromStart(ctx context.Context, conn *pgx.Conn, _ pgx.TraceCopyFromStartData) context.Context {
+	return t.begin(ctx, conn)
+}
+
+// TraceCopyFromEnd implements pgx.CopyFromTracer.
+func (t statements) TraceCopyFromEnd(_ context.Context, conn *pgx.Conn, _ pgx.TraceCopyFromEndData) {
+	t.end(conn)
+}
+
+// sessionOf returns the session below a connection made by a connector, nil while that is still being made.
 func sessionOf(conn *pgx.Conn) *session {
 	nc := conn.PgConn().Conn()
 	if t, ok := nc.(*tls.Conn); ok {
@@ -103,7 +151,6 @@ type sessions struct {
 	set map[*session]struct{}
 }
 
-// add adds s, and returns a func that removes it.
 func (ss *sessions) add(s *session) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
@@ -144,6 +191,7 @@ func (s *session) Close() error {
 // connector makes one pooled connection: the first dials, one for each address, until it is established; after that pgx
 // dials only to send a cancel request for it.
 type connector struct {
+	server   string // host:port, as the prober names it
 	dialer   *net.Dialer
 	sessions *sessions
 	// lost is done when the database is lost: a dial under way then would only find out late.
@@ -157,11 +205,8 @@ func (c *connector) dial(ctx context.Context, network, address string) (net.Conn
 	if !connected {
 		return nil, errNoDial
 	}
-	if s := c.established.Load(); s != nil {
-		if s.committing.Load() || s.cause() != nil {
-			return nil, errNoDial
-		}
-		return c.dialer.DialContext(ctx, network, address)
+	if s := c.established.Load(); s != nil && (s.committing.Load() != 0 || s.cause() != nil) {
+		return nil, errNoDial // a cancel request
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -173,6 +218,10 @@ func (c *connector) dial(ctx context.Context, network, address string) (net.Conn
 	}
 	s := &session{Conn: nc, connector: c}
 	s.heard.Store(sinceStart())
+	if c.established.Load() != nil {
+		// pgx waits 15 s for the server to take note of a cancel request, and the pool's slot with it.
+		_ = nc.SetDeadline(time.Now().Add(cancelMargin))
+	}
 	c.sessions.add(s)
 	if lost.Err() != nil {
 		s.sever(errSevered)

@@ -106,10 +106,10 @@ func (tx *Tx) finish(ctx context.Context, send func(context.Context) (pgconn.Com
 		return err
 	}
 	tx.sent = true
-	tx.session.committing.Store(true)
+	tx.session.committing.Store(sinceStart())
 	tag, err := send(context.WithoutCancel(ctx))
 	if !tx.conn.IsClosed() {
-		tx.session.committing.Store(false)
+		tx.session.committing.Store(0)
 	} // else pgx may be about to dial a cancel request, on another goroutine
 	switch {
 	case err != nil:

@@ -47,6 +47,12 @@ type View struct {
 	Since time.Time
 	// Err is why the database is not Connected; nil when it is.
 	Err error
+	// Server is the server of the monitor's session, as Session.Server names it; "" before the first. A pool must only
+	// have sessions with that one.
+	Server string
+	// SilentSince is when the ping began that the previous session never answered, in an epoch that began for that
+	// reason; else zero. Sessions not heard from since are likely as dead.
+	SilentSince time.Time
 	// Check is the number of the check that this view is the verdict of.
 	Check uint64
 	// Changed is closed when this view has been replaced.
@@ -59,6 +65,8 @@ type View struct {
 type Session interface {
 	// Ping asks the server for a sign of life, and whether it is still the primary.
 	Ping(ctx context.Context) error
+	// Server names the server that the session is with.
+	Server() string
 	// Close ends the session without waiting for the server.
 	Close()
 }
@@ -111,10 +119,13 @@ type Monitor struct {
 
 	view atomic.Pointer[View]
 
-	mu           sync.Mutex
-	started      uint64    // checks begun
-	wanted       uint64    // the latest check that somebody waits for
-	firstFailure time.Time // of a failure that no check has refuted yet
+	mu      sync.Mutex
+	started uint64 // checks begun
+	wanted  uint64 // the latest check that somebody waits for
+	login   bool   // the next check must be a login: a ping cannot tell whether logins work
+	// The first failure reported since the latest check began, and the first one that this check is about. A check that
+	// succeeds refutes the latter only.
+	reported, examined time.Time
 }
 
 // New returns a monitor that is Lost, since now, until Start has let it make its first check.
@@ -143,13 +154,15 @@ func (m *Monitor) Close() {
 // View returns what the monitor knows. It costs one atomic load.
 func (m *Monitor) View() *View { return m.view.Load() }
 
-// Suspect reports a failure that a query saw at the given time, and asks for a check. The verdict on it is the first
-// view whose Check is at least the number returned, or any that is not Connected.
-func (m *Monitor) Suspect(at time.Time) uint64 {
+// Suspect reports a failure that a query saw at the given time, and asks for a check: by a fresh login when the failure
+// was one, else by a ping. The verdict on it is the first view whose Check is at least the number returned, or any that
+// is not Connected.
+func (m *Monitor) Suspect(at time.Time, login bool) uint64 {
 	m.mu.Lock()
-	if m.firstFailure.IsZero() || at.Before(m.firstFailure) {
-		m.firstFailure = at
+	if m.reported.IsZero() || at.Before(m.reported) {
+		m.reported = at
 	}
+	m.login = m.login || login
 	m.wanted = m.started + 1 // one that is under way began before the failure
 	n := m.wanted
 	m.mu.Unlock()
@@ -160,14 +173,14 @@ func (m *Monitor) Suspect(at time.Time) uint64 {
 	return n
 }
 
-// Verdict waits until no check is wanted and returns the view then; at once unless a failure has just been reported or
-// the monitor has just been started. The error is ctx's.
+// Verdict waits for the check that is wanted now, if one is, and returns the view then: at once unless a failure has
+// just been reported or the monitor has just been started. The error is ctx's.
 func (m *Monitor) Verdict(ctx context.Context) (*View, error) {
+	m.mu.Lock()
+	wanted := m.wanted
+	m.mu.Unlock()
 	for {
 		v := m.View()
-		m.mu.Lock()
-		wanted := m.wanted
-		m.mu.Unlock()
 		if v.Check >= wanted || (v.State != Connected && v.Check > 0) {
 			return v, nil
 		}
@@ -221,11 +234,14 @@ func (m *Monitor) lost(check uint64, err error) View {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
-	if m.firstFailure.IsZero() {
-		m.firstFailure = now
-	}
 	previous := m.View()
-	v := View{State: stateOf(err), Epoch: previous.Epoch, Since: m.firstFailure, Err: err, Check: check}
+	v := View{State: stateOf(err), Epoch: previous.Epoch, Since: now, Err: err, Check: check, Server: previous.Server}
+	for _, failure := range []time.Time{m.examined, m.reported} {
+		if !failure.IsZero() && failure.Before(v.Since) {
+			v.Since = failure
+		}
+	}
+	m.examined, m.reported = time.Time{}, time.Time{}
 	if previous.State != Connected {
 		v.Since = previous.Since
 		if previous.State != v.State && v.State == Lost && previous.Check > 0 {
@@ -235,27 +251,34 @@ func (m *Monitor) lost(check uint64, err error) View {
 	return v
 }
 
-// connected is the view after a check that succeeded, with the session of the given epoch.
-func (m *Monitor) connected(check, epoch uint64) View {
+// connected is the view after a check that succeeded, with a session of the given epoch and server.
+func (m *Monitor) connected(check, epoch uint64, server string) View {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.wanted <= check {
-		m.firstFailure = time.Time{}
-	}
+	m.examined = time.Time{}
 	previous := m.View()
-	v := View{State: Connected, Epoch: epoch, Since: previous.Since, Check: check}
+	v := View{State: Connected, Epoch: epoch, Since: previous.Since, Check: check, Server: server}
 	if previous.State != Connected {
 		v.Since = time.Now()
 	}
 	return v
 }
 
-func (m *Monitor) begin() uint64 {
+// begin numbers a check, and reports whether it has to be a login.
+func (m *Monitor) begin() (check uint64, login bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.started++
-	return m.started
+	if m.examined.IsZero() {
+		m.examined = m.reported
+	}
+	m.reported = time.Time{}
+	login, m.login = m.login, false
+	return m.started, login
 }
+
+// full reports whether a login failed because the server has no place for it: it is there, and serves those it has.
+func full(err error) bool { return sqlstate.Code(err) == "53300" }
 
 func stateOf(err error) State {
 	switch {

@@ -68,6 +68,8 @@ func (s *session) Ping(ctx context.Context) error {
 
 func (s *session) Close() {}
 
+func (s *session) Server() string { return "here" }
+
 var errRefused = errors.New("connection refused")
 
 type bundle struct {
@@ -142,7 +144,7 @@ func TestMonitor(t *testing.T) {
 		m, b := setup(t)
 		b.server.set(func(s *server) { s.down = errRefused })
 		seen := time.Now()
-		m.Suspect(seen)
+		m.Suspect(seen, false)
 		if took := until(t, m, time.Minute, lost); took != 0 {
 			t.Errorf("noticed after %v, want at once", took)
 		}
@@ -202,7 +204,7 @@ func TestMonitor(t *testing.T) {
 	bubble("TellsLostSessionsFromALostServer", func(t *testing.T) {
 		m, b := setup(t)
 		b.server.set(func(s *server) { s.killed = s.session })
-		check := m.Suspect(time.Now())
+		check := m.Suspect(time.Now(), false)
 		until(t, m, time.Minute, func(v *cluster.View) bool { return v.Check >= check })
 		if v := m.View(); v.State != cluster.Connected || v.Epoch != 2 {
 			t.Errorf("got %v, epoch %d; want connected, 2", v.State, v.Epoch)
@@ -214,7 +216,7 @@ func TestMonitor(t *testing.T) {
 
 	bubble("ClearsASuspicion", func(t *testing.T) {
 		m, _ := setup(t)
-		check := m.Suspect(time.Now())
+		check := m.Suspect(time.Now(), false)
 		until(t, m, time.Minute, func(v *cluster.View) bool { return v.Check >= check })
 		if v := m.View(); v.State != cluster.Connected || v.Epoch != 1 {
 			t.Errorf("got %v, epoch %d; want connected, 1", v.State, v.Epoch)
@@ -224,7 +226,7 @@ func TestMonitor(t *testing.T) {
 	bubble("VerdictWaitsForTheCheck", func(t *testing.T) {
 		m, b := setup(t)
 		b.server.set(func(s *server) { s.hung = true })
-		m.Suspect(time.Now())
+		m.Suspect(time.Now(), false)
 		begin := time.Now()
 		v, err := m.Verdict(t.Context())
 		if err != nil || v.State != cluster.Lost {

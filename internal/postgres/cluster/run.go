@@ -2,14 +2,20 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"time"
 )
 
-// maxProbes bounds the logins under way at once while lost.
-const maxProbes = 4
+// maxProbes bounds the logins under way at once while lost, probeTimeout each of them. A server that comes back slowly
+// must get its time; one that swallows a login must not keep the next from finding it: at the usual pace, there is room
+// for a new one until the oldest ends.
+const (
+	maxProbes    = 10
+	probeTimeout = 4 * time.Second
+)
 
 // credentialsPause stretches the time between logins that the server refuses: hammering would fill its log, and its
 // answer only changes when somebody acts. With the default probing it stays below 5 s.
@@ -25,28 +31,35 @@ func (m *Monitor) run(ctx context.Context) {
 	}
 }
 
-// watch pings session until it fails. It returns the session to go on with: a fresh one when the server still lets us
-// in, nil when the database is lost or ctx has ended.
+// watch checks session until it fails. It returns the session to go on with: a fresh one when the server still lets us
+// in, nil when it does not or ctx has ended.
 func (m *Monitor) watch(ctx context.Context, session Session) Session {
 	heartbeat := time.NewTicker(m.cfg.Heartbeat)
 	defer heartbeat.Stop()
 	look := time.NewTicker(jitter(m.cfg.Look*9/10, m.cfg.Look))
 	defer look.Stop()
 	for {
+		var fresh bool
 		select {
 		case <-ctx.Done():
 			session.Close()
 			return nil
 		case <-look.C:
-			session = m.look(ctx, session)
-			continue
+			fresh = true
 		case <-heartbeat.C:
 		case <-m.kick:
 		}
-		check := m.begin()
+		check, login := m.begin()
+		if fresh || login {
+			if session = m.look(ctx, check, session, login); session == nil {
+				return nil
+			}
+			continue
+		}
+		began := time.Now()
 		err := m.ping(ctx, session)
 		if err == nil {
-			m.publish(m.connected(check, m.View().Epoch))
+			m.publish(m.connected(check, m.View().Epoch, session.Server()))
 			continue
 		}
 		session.Close()
@@ -54,36 +67,59 @@ func (m *Monitor) watch(ctx context.Context, session Session) Session {
 			return nil
 		}
 		m.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "database heartbeat failed", slog.Any("error", err))
-		return m.confirm(ctx, check)
+		if !errors.Is(err, context.DeadlineExceeded) {
+			began = time.Time{} // it was not silence
+		}
+		return m.confirm(ctx, check, began)
 	}
 }
 
-// confirm tells a lost session from a lost server by one login.
-func (m *Monitor) confirm(ctx context.Context, check uint64) Session {
-	session, err := m.login(ctx, m.cfg.LoginTimeout)
+// confirm tells a lost session from a lost server by one login. silentSince is when a ping began that was not answered.
+func (m *Monitor) confirm(ctx context.Context, check uint64, silentSince time.Time) Session {
+	session, err := m.loginWithin(ctx, m.cfg.LoginTimeout)
 	switch {
 	case err == nil:
-		m.publish(m.connected(check, m.View().Epoch+1))
+		v := m.connected(check, m.View().Epoch+1, session.Server())
+		v.SilentSince = silentSince
+		m.publish(v)
 		return session
-	case ctx.Err() == nil:
-		m.publish(m.lost(check, err))
+	case ctx.Err() != nil:
+		return nil
+	case full(err):
+		m.publish(m.connected(check, m.View().Epoch+1, m.View().Server))
+		return nil
 	}
+	m.publish(m.lost(check, err))
 	return nil
 }
 
-// look replaces the session by a fresh login, which is the only way to learn that logins no longer work. A refusal is
-// not a loss: the sessions there are go on working.
-func (m *Monitor) look(ctx context.Context, session Session) Session {
-	fresh, err := m.login(ctx, m.cfg.LoginTimeout)
-	if err != nil {
-		if ctx.Err() == nil {
-			m.cfg.Logger.LogAttrs(ctx, slog.LevelError, "database refuses a fresh login, open sessions still work",
-				slog.Any("error", err))
+// look replaces the session by a fresh login, which is the only way to learn whether logins work. A server that has no
+// place, or no longer takes the password, still serves the sessions it has; so does one that somebody only looks at in
+// passing. But when logins were seen to fail, one that fails again is a loss: a server that is shutting down smartly
+// waits for just those sessions to end.
+func (m *Monitor) look(ctx context.Context, check uint64, session Session, suspected bool) Session {
+	fresh, err := m.loginWithin(ctx, m.cfg.LoginTimeout)
+	switch {
+	case err == nil:
+		epoch := m.View().Epoch
+		if fresh.Server() != session.Server() {
+			epoch++
 		}
-		return session
+		session.Close()
+		m.publish(m.connected(check, epoch, fresh.Server()))
+		return fresh
+	case ctx.Err() != nil:
+		session.Close()
+		return nil
+	case suspected && stateOf(err) == Lost && !full(err):
+		session.Close()
+		m.publish(m.lost(check, err))
+		return nil
 	}
-	session.Close()
-	return fresh
+	m.cfg.Logger.LogAttrs(ctx, slog.LevelError, "database refuses a fresh login, open sessions still work",
+		slog.Any("error", err))
+	m.publish(m.connected(check, m.View().Epoch, session.Server()))
+	return session
 }
 
 type loginResult struct {
@@ -91,7 +127,8 @@ type loginResult struct {
 	err     error
 }
 
-// reconnect tries logins until one works and returns its session, or nil when ctx has ended.
+// reconnect tries logins until one works and returns its session, or nil when ctx has ended. The database may be
+// Connected meanwhile: full, it serves the sessions it has.
 func (m *Monitor) reconnect(ctx context.Context) Session {
 	ctx, cancel := context.WithCancel(ctx)
 	results := make(chan loginResult)
@@ -100,7 +137,6 @@ func (m *Monitor) reconnect(ctx context.Context) Session {
 		cancel()
 		probes.Wait()
 	}()
-	timeout := max(m.cfg.LoginTimeout, m.cfg.ProbeMax*(maxProbes-1))
 	timer := time.NewTimer(0)
 	if m.View().Check > 0 { // the login that confirmed the loss was just now
 		timer.Reset(m.pause())
@@ -117,7 +153,7 @@ func (m *Monitor) reconnect(ctx context.Context) Session {
 			}
 			running++
 			probes.Go(func() {
-				session, err := m.login(ctx, timeout)
+				session, err := m.loginWithin(ctx, probeTimeout)
 				select {
 				case results <- loginResult{session, err}:
 				case <-ctx.Done():
@@ -128,12 +164,17 @@ func (m *Monitor) reconnect(ctx context.Context) Session {
 			})
 		case r := <-results:
 			running--
-			check := m.begin()
-			if r.err == nil {
-				m.publish(m.connected(check, m.View().Epoch+1))
+			check, _ := m.begin()
+			view := m.View()
+			switch {
+			case r.err == nil:
+				m.publish(m.connected(check, view.Epoch+1, r.session.Server()))
 				return r.session
+			case view.State == Connected && full(r.err):
+				m.publish(m.connected(check, view.Epoch, view.Server))
+			default:
+				m.publish(m.lost(check, r.err))
 			}
-			m.publish(m.lost(check, r.err))
 		}
 	}
 }
@@ -147,7 +188,7 @@ func (m *Monitor) pause() time.Duration {
 	return d
 }
 
-func (m *Monitor) login(ctx context.Context, timeout time.Duration) (Session, error) {
+func (m *Monitor) loginWithin(ctx context.Context, timeout time.Duration) (Session, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	return m.cfg.Login(ctx)

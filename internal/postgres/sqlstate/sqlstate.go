@@ -27,7 +27,8 @@ const (
 	// Credentials means that the server is there but will not let this client in (28xxx), the database does not exist
 	// (3D000) or may not be connected to (42501). Waiting does not help, so it is neither retried nor counted.
 	Credentials
-	// Conflict means a serialization failure or a deadlock (40001, 40P01): the whole transaction may be run again.
+	// Conflict means a serialization failure or a deadlock (40001, 40P01), or a prepared statement that a migration has
+	// outdated or the server has lost (see Stale): the whole transaction may be run again.
 	Conflict
 	// Timeout means that the server ended the statement at its time limit (57014).
 	Timeout
@@ -84,6 +85,14 @@ func Code(err error) string {
 	return ""
 }
 
+// Stale reports whether err may be about a prepared statement instead of what it says: "cached plan must not change
+// result type" (0A000, feature_not_supported) after a migration, or one that the server does not know
+// (26000, invalid_sql_statement_name). pgx prepares it anew the next time.
+func Stale(err error) bool {
+	code := Code(err)
+	return code == "0A000" || code == "26000"
+}
+
 // Violation returns the name of the integrity constraint (class 23) that err reports as violated, or "".
 func Violation(err error) string {
 	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok && hasClass(pgErr.Code, "23") {
@@ -120,7 +129,8 @@ func classifyCode(code string, connecting bool) Class {
 		return Connection
 	case "3D000": // invalid_catalog_name
 		return Credentials
-	case "40001", "40P01": // serialization_failure, deadlock_detected
+	case "40001", "40P01", // serialization_failure, deadlock_detected
+		"0A000", "26000": // see Stale
 		return Conflict
 	case "40003": // statement_completion_unknown
 		return Connection

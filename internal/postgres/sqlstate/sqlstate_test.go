@@ -86,6 +86,8 @@ func TestClassify(t *testing.T) {
 
 		{"Serialization", pg("40001"), sqlstate.Conflict},
 		{"Deadlock", pg("40P01"), sqlstate.Conflict},
+		{"PlanOutdated", pg("0A000"), sqlstate.Conflict},
+		{"PlanUnknown", pg("26000"), sqlstate.Conflict},
 		{"StatementTimeout", pg("57014"), sqlstate.Timeout},
 
 		{"UniqueViolation", pg("23505"), sqlstate.Answered},
