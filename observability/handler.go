@@ -15,6 +15,9 @@ import (
 type handler struct {
 	level   slog.Level
 	fromCtx func(context.Context) []slog.Attr // may be nil
+	records *recordCounts
+	thin    *thinner // may be nil
+	kept    bool     // an attribute given by With keeps lines from being thinned
 	// all get every record below ERROR, serious every other one.
 	all, serious []slog.Handler
 	// group is the innermost open group, nil at the top level. The outputs
@@ -29,8 +32,8 @@ type group struct {
 	parent *group
 }
 
-func newHandler(cfg LogConfig, l *Logs) slog.Handler {
-	h := &handler{level: cfg.Level, fromCtx: cfg.AttrsFromContext}
+func newHandler(cfg LogConfig, l *Logs) *handler {
+	h := &handler{level: cfg.Level, fromCtx: cfg.AttrsFromContext, records: &l.records}
 	jsonLines := cfg
 	jsonLines.Terminal = false
 	// A line is encoded once for all who take it as JSON.
@@ -44,6 +47,7 @@ func newHandler(cfg LogConfig, l *Logs) slog.Handler {
 	}
 	h.all = append(h.all, newOutput(jsonLines, fanout(files)))
 	h.serious = append(h.serious, newOutput(jsonLines, fanout(seriousFiles)))
+	h.thin = newThinner(cfg.Thin, h.write)
 	return h
 }
 
@@ -69,6 +73,14 @@ func (f fanout) Write(p []byte) (int, error) {
 func (h *handler) Enabled(_ context.Context, level slog.Level) bool { return level >= h.level }
 
 func (h *handler) Handle(ctx context.Context, r slog.Record) error {
+	h.records.add(r.Level)
+	if h.thin == nil || h.kept || h.thin.keeps(r) || h.thin.admits(r) {
+		h.write(ctx, r)
+	}
+	return nil
+}
+
+func (h *handler) write(ctx context.Context, r slog.Record) {
 	// Room on the stack for an access log line.
 	var room [24]slog.Attr
 	attrs := room[:0]
@@ -99,7 +111,6 @@ func (h *handler) Handle(ctx context.Context, r slog.Record) error {
 		// The writers below never fail; see fanout and lineBuffer.
 		_ = output.Handle(ctx, out)
 	}
-	return nil
 }
 
 // nest wraps a record's own attributes in the open groups.
@@ -113,6 +124,7 @@ func (g *group) nest(attrs []slog.Attr) slog.Attr {
 
 func (h *handler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	next := *h
+	next.kept = h.kept || h.thin != nil && slices.ContainsFunc(attrs, h.thin.keepsAttr)
 	if h.group != nil {
 		grown := *h.group
 		grown.attrs = slices.Concat(grown.attrs, attrs)

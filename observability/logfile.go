@@ -31,7 +31,7 @@ type logFile struct {
 	durable  bool         // sync what is about to be rotated away
 	tell     *slog.Logger // where failures and recoveries are told
 
-	writeErrors, lostLines atomic.Int64
+	writeErrors, lostLines, size atomic.Int64
 
 	// mu guards all below, and is held while the file is written.
 	mu      sync.Mutex
@@ -64,6 +64,7 @@ func openLogFile(path string, cfg LogConfig, keep bool, tell *slog.Logger) (*log
 		path: path, maxBytes: int64(cfg.MaxSizeMB) << 20, durable: keep, tell: tell.With("file", filepath.Base(path)),
 		rotator: &lumberjack.Logger{Filename: path}, info: info, torn: torn, renamed: true,
 	}
+	f.size.Store(info.Size())
 	if !keep {
 		f.rotator.MaxBackups, f.rotator.MaxAge, f.rotator.Compress = cfg.MaxBackups, cfg.MaxAgeDays, cfg.Compress
 	}
@@ -93,6 +94,7 @@ func (f *logFile) Write(p []byte) (n int, err error) {
 		}
 	}
 	f.account(p[n:], err)
+	f.size.Store(f.info.Size())
 	return n, err
 }
 
@@ -244,21 +246,3 @@ func (f *logFile) Close() error {
 	}
 	return nil
 }
-
-func (f *logFile) stats() FileStats {
-	return FileStats{Name: filepath.Base(f.path), WriteErrors: f.writeErrors.Load(), LostLines: f.lostLines.Load()}
-}
-
-// AuditFile is audit.log. It is rotated by size, and nothing of it is ever
-// deleted or compressed, nor shortened but by its owner, which may cut a torn line off.
-type AuditFile struct{ file *logFile }
-
-// Write appends p, which is one or more whole lines, at once. When it fails,
-// the lines from the first n bytes on are to be written again; a fragment of
-// the first of them may stay behind, on a line of its own unless its owner cuts it off.
-func (a *AuditFile) Write(p []byte) (n int, err error) { return a.file.Write(p) }
-
-// Sync returns when everything written is on the disk, also what was rotated
-// away since. After an error, everything written since the last success is to
-// be written again.
-func (a *AuditFile) Sync() error { return a.file.Sync() }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"sync"
@@ -39,6 +40,9 @@ type LogConfig struct {
 	// AttrsFromContext returns what each line logged with a context carries,
 	// such as requestId; nil adds nothing. The span's ids need no help.
 	AttrsFromContext func(context.Context) []slog.Attr
+	// Thin says what is left out of a storm of equal lines. Nothing of
+	// audit.log ever is.
+	Thin Thinning
 }
 
 // IsTerminal reports whether w is a terminal.
@@ -50,7 +54,9 @@ func IsTerminal(w io.Writer) bool {
 // Logs are the open log files of a process. No other process may write to the
 // same directory.
 type Logs struct {
-	logger *slog.Logger
+	logger  *slog.Logger
+	records recordCounts
+	thin    *thinner // may be nil
 
 	app, errors, audit *logFile
 	appLines, stderr   *lineBuffer
@@ -75,7 +81,7 @@ func OpenLogs(cfg LogConfig, stderr io.Writer) (*Logs, error) {
 
 	// What goes wrong with a file is told on stderr directly.
 	direct := []slog.Handler{newOutput(cfg, stderr)}
-	plain := slog.New(&handler{level: cfg.Level, all: direct, serious: direct})
+	plain := slog.New(&handler{level: cfg.Level, records: &l.records, all: direct, serious: direct})
 	for _, file := range []struct {
 		name  string
 		place **logFile
@@ -90,7 +96,9 @@ func OpenLogs(cfg LogConfig, stderr io.Writer) (*Logs, error) {
 
 	l.appLines = &lineBuffer{out: l.app, wake: l.wake}
 	l.stderr = &lineBuffer{out: stderr, wake: l.wake}
-	l.logger = slog.New(newHandler(cfg, l))
+	handler := newHandler(cfg, l)
+	l.thin = handler.thin
+	l.logger = slog.New(handler)
 	l.flusher.Go(l.flushLoop)
 	return l, nil
 }
@@ -123,11 +131,19 @@ type FileStats struct {
 	// LostLines is the number of lines in those writes. They are on stderr;
 	// those of audit.log were refused, and are written again by their owner.
 	LostLines int64
+	// Size is the size in bytes after the last write, without rotated files.
+	Size int64
 }
 
 // Stats returns the counts of each file since the start.
 func (l *Logs) Stats() []FileStats {
 	return []FileStats{l.app.stats(), l.errors.stats(), l.audit.stats()}
+}
+
+func (f *logFile) stats() FileStats {
+	return FileStats{
+		Name: filepath.Base(f.path), WriteErrors: f.writeErrors.Load(), LostLines: f.lostLines.Load(), Size: f.size.Load(),
+	}
 }
 
 // flushLoop writes out what is buffered, ten times a second and whenever a
@@ -137,13 +153,21 @@ func (l *Logs) flushLoop() {
 	defer ticker.Stop()
 	for {
 		select {
-		case <-ticker.C:
+		case now := <-ticker.C:
+			l.tellThinned(now, now.Unix())
 		case <-l.wake:
 		case <-l.stop:
 			return
 		}
 		l.appLines.Flush()
 		l.stderr.Flush()
+	}
+}
+
+// tellThinned writes how many lines were left out before a second.
+func (l *Logs) tellThinned(now time.Time, second int64) {
+	if l.thin != nil {
+		l.thin.sweep(now, second)
 	}
 }
 
@@ -156,6 +180,7 @@ func (l *Logs) Close(ctx context.Context) error {
 		go func() {
 			defer close(l.closed)
 			l.flusher.Wait()
+			l.tellThinned(time.Now(), math.MaxInt64) // also of storms that go on
 			l.appLines.Close()
 			l.stderr.Close()
 			l.closeErr = l.closeFiles()
