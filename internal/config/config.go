@@ -37,6 +37,7 @@ const (
 type Config struct {
 	Env         Env
 	HTTP        HTTP
+	Metrics     Metrics
 	Database    Database
 	Token       Token
 	Idempotency Idempotency
@@ -55,6 +56,13 @@ type HTTP struct {
 
 // Addr returns the listen address in the form net.Listen takes.
 func (h HTTP) Addr() string { return net.JoinHostPort(h.Host, strconv.Itoa(h.Port)) }
+
+// Metrics is where the operators' pages are.
+type Metrics struct {
+	// Addr is the address of a listener of their own, in the form net.Listen
+	// takes; empty means that they are on the API's.
+	Addr string
+}
 
 // Database says how to reach PostgreSQL and what to do while it is away.
 type Database struct {

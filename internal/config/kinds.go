@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"regexp"
 	"strconv"
@@ -162,19 +163,23 @@ func (*pathKind) allowed() string             { return "a path" }
 type hostKind struct{ p *string }
 
 func (k *hostKind) set(text string) error {
+	host, ok := parseHost(text)
+	if !ok {
+		return errors.New(k.allowed())
+	}
+	*k.p = host
+	return nil
+}
+
+func parseHost(text string) (host string, ok bool) {
 	text = strings.TrimSpace(text)
 	// Users know IPv6 addresses in URL form; net.JoinHostPort adds the
 	// brackets itself.
 	bare := strings.TrimSuffix(strings.TrimPrefix(text, "["), "]")
 	if _, err := netip.ParseAddr(bare); err == nil {
-		*k.p = bare
-		return nil
+		return bare, true
 	}
-	if !isHostName(text) {
-		return errors.New(k.allowed())
-	}
-	*k.p = text
-	return nil
+	return text, isHostName(text)
 }
 
 func isHostName(s string) bool {
@@ -184,6 +189,32 @@ func isHostName(s string) bool {
 func (k *hostKind) show() string              { return *k.p }
 func (*hostKind) describe(text string) string { return quote(text) }
 func (*hostKind) allowed() string             { return "an IP address or a host name, without a port" }
+
+// addrKind is a host and a port to listen on; without the host, on every
+// interface.
+type addrKind struct{ p *string }
+
+func (k *addrKind) set(text string) error {
+	host, port, err := net.SplitHostPort(strings.TrimSpace(text))
+	if err != nil {
+		return errors.New(k.allowed())
+	}
+	if host != "" {
+		var ok bool
+		if host, ok = parseHost(host); !ok {
+			return errors.New(k.allowed())
+		}
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return errors.New(k.allowed())
+	}
+	*k.p = net.JoinHostPort(host, port)
+	return nil
+}
+
+func (k *addrKind) show() string              { return *k.p }
+func (*addrKind) describe(text string) string { return quote(text) }
+func (*addrKind) allowed() string             { return "host:port or :port, with a port from 0 to 65535" }
 
 type secretKind struct {
 	p   *Secret

@@ -51,7 +51,7 @@ func TestNothingPrintsSecrets(t *testing.T) {
 func TestConfigString(t *testing.T) {
 	t.Parallel()
 	got := load(t, []string{"TOKEN_SECRET=" + goodSecret, "LOG_LEVEL=WARN"}, nil).String()
-	for _, want := range []string{"APP_ENV=development PORT=4000 HOST= DATABASE_URL= DB_POOL_MIN=2", " DB_SSL=false", " LOG_LEVEL=warn", " TOKEN_TTL_MS=3600000"} {
+	for _, want := range []string{"APP_ENV=development PORT=4000 HOST= METRICS_ADDR= DATABASE_URL= DB_POOL_MIN=2", " DB_SSL=false", " LOG_LEVEL=warn", " TOKEN_TTL_MS=3600000"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("got %s\nwant it to contain %s", got, want)
 		}

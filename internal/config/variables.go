@@ -73,6 +73,13 @@ func (c *Config) variables() []variable {
 			},
 			&hostKind{&c.HTTP.Host},
 		},
+		{
+			Variable{
+				Name:    "METRICS_ADDR",
+				Meaning: "where /metrics and the other pages for operators are; when empty, on the API's port, in production for clients on the same machine only",
+			},
+			&addrKind{&c.Metrics.Addr},
+		},
 
 		{
 			Variable{
