@@ -87,7 +87,7 @@ func (s *Service) Register(ctx context.Context, requestID string, r Registration
 	if err := r.validate(Customer, Owner); err != nil {
 		return Session{}, err
 	}
-	u, err := s.create(ctx, "register", r, func(id uuid.UUID) audit.Actor {
+	u, err := s.create(ctx, change{query: "accounts.register", action: "register"}, r, func(id uuid.UUID) audit.Actor {
 		return audit.Actor{ID: id, Role: string(r.Role), RequestID: requestID}
 	})
 	if err != nil {
@@ -102,14 +102,19 @@ func (s *Service) Create(ctx context.Context, r Registration) (User, error) {
 	if err := r.validate(Customer, Owner, Admin); err != nil {
 		return User{}, err
 	}
-	u, err := s.create(ctx, "create", r, func(uuid.UUID) audit.Actor { return audit.Actor{Role: audit.System} })
+	u, err := s.create(ctx, change{query: "accounts.create", action: "create"}, r, func(uuid.UUID) audit.Actor {
+		return audit.Actor{Role: audit.System}
+	})
 	if err != nil {
 		return User{}, fmt.Errorf("create user: %w", err)
 	}
 	return u, nil
 }
 
-func (s *Service) create(ctx context.Context, action string, r Registration, by func(uuid.UUID) audit.Actor) (User, error) {
+// change is a way to create a user: the name of its query, and what the audit log calls it.
+type change struct{ query, action string }
+
+func (s *Service) create(ctx context.Context, c change, r Registration, by func(uuid.UUID) audit.Actor) (User, error) {
 	hash, err := s.hasher.hash(ctx, r.Password)
 	if err != nil {
 		return User{}, err
@@ -124,10 +129,10 @@ func (s *Service) create(ctx context.Context, action string, r Registration, by 
 	}
 	n := newUser{User: User{ID: id, Email: r.Email, Name: r.Name, Role: r.Role}, passwordHash: hash}
 	n.entry = audit.Entry{
-		OperationID: operation, Actor: by(id), Action: action, Entity: "user", EntityID: id,
+		OperationID: operation, Actor: by(id), Action: c.action, Entity: "user", EntityID: id,
 		After: userAfter{ID: id, Email: r.Email, Name: r.Name, Role: r.Role},
 	}
-	err = s.db.Write(ctx, "accounts."+action, n.store)
+	err = s.db.Write(ctx, c.query, n.store)
 	if postgres.Violation(err) == "users_email_key" {
 		return User{}, ErrEmailTaken
 	}

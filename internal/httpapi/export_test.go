@@ -30,11 +30,13 @@ func Malformed(field, reason string) error { return &malformedError{field: field
 // Route adds a route for anyone.
 func (s *Server) Route(method, path string, h func(c *gin.Context) error) {
 	s.engine.Handle(method, path, s.api.public(h))
+	s.api.metrics.add(method, path, http.StatusOK)
 }
 
 // RouteFor adds a route for users with one of the roles.
 func (s *Server) RouteFor(method, path string, h func(c *gin.Context, who accounts.Principal) error, roles ...accounts.Role) {
 	s.engine.Handle(method, path, s.api.user(h, roles...))
+	s.api.metrics.add(method, path, http.StatusOK)
 }
 
 // Decode decodes the body of a request.

@@ -129,4 +129,7 @@ func (a *api) readyz(c *gin.Context) error {
 	return a.json(c, http.StatusOK, probeView{Status: "ready"})
 }
 
+// ready is what readyz tells.
+func (a *api) ready() bool { return !a.draining.Load() && a.deps.Health().Ready }
+
 func noStore(c *gin.Context) { c.Writer.Header().Set("Cache-Control", "no-store") }

@@ -2,6 +2,7 @@ package httpapi_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"flag"
 	"io"
@@ -16,6 +17,10 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	"go.opentelemetry.io/otel/trace"
 
 	"speedybites/internal/accounts"
 	"speedybites/internal/catalog"
@@ -64,23 +69,49 @@ func (l *lines) with(tb testing.TB, key string, value any) []map[string]any {
 	return found
 }
 
+// spanLines adds the trace of the context to each line, as the service's own handler does.
+type spanLines struct{ slog.Handler }
+
+func (h spanLines) Handle(ctx context.Context, r slog.Record) error {
+	if sc := trace.SpanContextFromContext(ctx); sc.IsValid() {
+		//nolint:sloglint // the contract's names
+		r.AddAttrs(slog.String("traceId", sc.TraceID().String()), slog.String("spanId", sc.SpanID().String()))
+	}
+	return h.Handler.Handle(ctx, r)
+}
+
 // bundle is a server without a database, for everything that is decided before one is needed.
 type bundle struct {
 	log *lines
 	// health is what the server is told; it must not change while requests run.
 	health httpapi.Health
+	// metrics has the server's metrics, spans its ended spans.
+	metrics *prometheus.Registry
+	spans   *tracetest.SpanRecorder
 }
 
-func setup(tb testing.TB, cfg httpapi.Config) (*httpapi.Server, *bundle) {
+// setup makes a server whose spans are all recorded; with changes the dependencies.
+func setup(tb testing.TB, cfg httpapi.Config, with ...func(*httpapi.Deps)) (*httpapi.Server, *bundle) {
 	tb.Helper()
-	b := &bundle{log: &lines{}, health: httpapi.Health{Connected: true, Available: true, Ready: true, DatabaseStatus: "Connected"}}
-	server, err := httpapi.New(cfg, httpapi.Deps{
-		Logger:   slog.New(slog.NewJSONHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Accounts: newAccounts(tb),
-		Catalog:  catalog.New(nil),
-		Orders:   newOrders(tb),
-		Health:   func() httpapi.Health { return b.health },
-	})
+	b := &bundle{
+		log:     &lines{},
+		health:  httpapi.Health{Connected: true, Available: true, Ready: true, DatabaseStatus: "Connected"},
+		metrics: prometheus.NewPedanticRegistry(),
+		spans:   tracetest.NewSpanRecorder(),
+	}
+	deps := httpapi.Deps{
+		Logger:     slog.New(spanLines{slog.NewJSONHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug})}),
+		Accounts:   newAccounts(tb),
+		Catalog:    catalog.New(nil),
+		Orders:     newOrders(tb),
+		Health:     func() httpapi.Health { return b.health },
+		Tracers:    sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(b.spans)),
+		Registerer: b.metrics,
+	}
+	for _, change := range with {
+		change(&deps)
+	}
+	server, err := httpapi.New(cfg, deps)
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -34,15 +34,39 @@ const (
 	connectionHeader = "Connection"
 )
 
-// begin gives the request its id and its deadline. Both in one step: each change of a request's context copies the
-// request.
+// panicKey marks, among a request's gin keys, that its handler panicked.
+const panicKey = "panic"
+
+// begin gives the request its id, its span and its deadline, and counts it in the end. All in one step: each change of a
+// request's context copies the request.
 func (a *api) begin(c *gin.Context) {
-	id := requestID(c.Request.Header)
-	ctx := context.WithValue(c.Request.Context(), requestIDKey{}, id)
-	ctx, cancel := context.WithTimeout(ctx, a.cfg.RequestTimeout)
-	defer cancel()
+	start := time.Now()
+	id, header := requestID(c.Request.Header), c.Writer.Header()
+	header.Set(headerRequestID, id)
+	if a.forOperator(c) {
+		a.beginOps(c, id)
+		return
+	}
+	e := a.metrics.endpoint(c.Request.Method, c.FullPath())
+	ctx, span := a.tracing.start(c.Request, e)
+	if span.IsRecording() {
+		header.Set(headerTraceID, span.SpanContext().TraceID().String())
+	}
+	ctx, cancel := context.WithTimeout(context.WithValue(ctx, requestIDKey{}, id), a.cfg.RequestTimeout)
 	c.Request = c.Request.WithContext(ctx)
-	c.Writer.Header().Set(headerRequestID, id)
+	e.active.Inc()
+	// Deferred, because a panic within an answer passes through here.
+	defer func() {
+		cancel()
+		e.active.Dec()
+		status := c.Writer.Status()
+		o := outcome{
+			status: status, errorType: errorType(status, c.GetBool(panicKey)),
+			bytes: max(0, c.Writer.Size()), took: time.Since(start),
+		}
+		a.metrics.observe(e, o, span.SpanContext())
+		endSpan(c, span, e, o)
+	}()
 	c.Next()
 }
 
@@ -75,7 +99,7 @@ func (a *api) accessLog(c *gin.Context) {
 		ctx, status, route := c.Request.Context(), c.Writer.Status(), c.FullPath()
 		level := slog.LevelInfo
 		switch {
-		case route == pathHealth || route == pathLivez || route == pathReadyz:
+		case route == pathHealth || route == pathLivez || route == pathReadyz || a.forOperator(c):
 			level = slog.LevelDebug
 		case status >= http.StatusInternalServerError:
 			level = slog.LevelWarn
@@ -118,10 +142,13 @@ func (a *api) recoverPanic(c *gin.Context) {
 		if v == nil {
 			return
 		}
-		ctx := c.Request.Context()
+		ctx, stack := c.Request.Context(), debug.Stack()
+		c.Set(panicKey, true)
+		a.metrics.panic(c.Request.Method, c.FullPath())
+		recordPanic(ctx, v, stack)
 		a.deps.Logger.LogAttrs(ctx, slog.LevelError, "panic while handling a request",
 			slog.String("method", c.Request.Method), slog.String("route", c.FullPath()),
-			slog.String("panic", fmt.Sprint(v)), slog.String("stack", string(debug.Stack())))
+			slog.String("panic", fmt.Sprint(v)), slog.String("stack", string(stack)))
 		c.Abort()
 		if c.Writer.Written() {
 			// Part of an answer is out. Cutting the connection is the only way left to say that the rest is missing.

@@ -10,6 +10,10 @@ import (
 
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	"go.opentelemetry.io/otel/trace"
 
 	"speedybites/internal/catalog"
 	"speedybites/internal/httpapi"
@@ -257,15 +261,35 @@ func (w nullWriter) Header() http.Header       { return w.header }
 func (nullWriter) Write(p []byte) (int, error) { return len(p), nil }
 func (nullWriter) WriteHeader(int)             {}
 
-// BenchmarkMiddleware is what every request costs on top of its handler: id, deadline, log line, recovery, JSON.
+// BenchmarkMiddleware is what every request costs on top of its handler: id, deadline, log line, recovery, JSON, and what
+// metrics and traces add to that.
 func BenchmarkMiddleware(b *testing.B) {
+	tracers := func(sampler sdktrace.Sampler) trace.TracerProvider {
+		return sdktrace.NewTracerProvider(sdktrace.WithSampler(sampler), sdktrace.WithBatcher(tracetest.NewNoopExporter()))
+	}
+	for _, row := range []struct {
+		name    string
+		tracers trace.TracerProvider
+	}{
+		{"TracingOff", nil},
+		{"NotSampled", tracers(sdktrace.NeverSample())},
+		{"Sampled", tracers(sdktrace.AlwaysSample())},
+	} {
+		b.Run(row.name, func(b *testing.B) { benchmarkMiddleware(b, row.tracers) })
+	}
+}
+
+func benchmarkMiddleware(b *testing.B, tracers trace.TracerProvider) {
+	b.Helper()
 	s, err := httpapi.New(httpapi.Config{}, httpapi.Deps{
 		//nolint:sloglint // the cost of making the line is part of what is measured
-		Logger:   slog.New(slog.NewJSONHandler(io.Discard, nil)),
-		Accounts: newAccounts(b),
-		Catalog:  catalog.New(nil),
-		Orders:   newOrders(b),
-		Health:   func() httpapi.Health { return httpapi.Health{} },
+		Logger:     slog.New(slog.NewJSONHandler(io.Discard, nil)),
+		Accounts:   newAccounts(b),
+		Catalog:    catalog.New(nil),
+		Orders:     newOrders(b),
+		Health:     func() httpapi.Health { return httpapi.Health{} },
+		Tracers:    tracers,
+		Registerer: prometheus.NewRegistry(),
 	})
 	if err != nil {
 		b.Fatal(err)
@@ -279,6 +303,7 @@ func BenchmarkMiddleware(b *testing.B) {
 		b.Fatal(err)
 	}
 	r.RemoteAddr = "192.0.2.1:1234"
+	r.Header.Set("User-Agent", "benchmark/1.0")
 	w := nullWriter{header: http.Header{}}
 	b.ReportAllocs()
 	for b.Loop() {

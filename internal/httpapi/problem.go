@@ -129,6 +129,7 @@ func (a *api) fail(c *gin.Context, err error) {
 	if c.Writer.Written() {
 		return // the answer is out, and what failed is the way to the client
 	}
+	a.metrics.reject(err)
 	p, details, known := problemOf(ctx, err)
 	switch {
 	case !known:

@@ -1,6 +1,8 @@
 package httpapi
 
 import (
+	"context"
+	"net/http"
 	"sync"
 	"sync/atomic"
 
@@ -13,7 +15,11 @@ import (
 type api struct {
 	cfg      Config
 	deps     Deps
+	metrics  *metrics
+	tracing  tracing
 	draining atomic.Bool
+	// stopped ends when the server shuts down. Only streams look at it: requests are finished.
+	stopped context.Context
 	// shapes remembers, for each Go type a body is decoded into, the field names it knows: reflect.Type → *shape.
 	shapes sync.Map
 }
@@ -25,15 +31,24 @@ const (
 	pathReadyz = "/readyz"
 )
 
-// routes is every path of the API. What serves GET serves HEAD too, as RFC 9110 wants; net/http drops the body.
+// routes is every path. What serves GET in the API serves HEAD too, as RFC 9110 wants; net/http drops the body.
 func (a *api) routes(e *gin.Engine) {
 	const (
 		customer = accounts.Customer
 		owner    = accounts.Owner
 		admin    = accounts.Admin
 	)
-	post := func(path string, h gin.HandlerFunc) { e.POST(path, h) }
-	get := func(path string, h gin.HandlerFunc) { e.GET(path, h); e.HEAD(path, h) }
+	// Every route's metrics are there from the start, for its success and for the database being away.
+	get := func(path string, h gin.HandlerFunc) {
+		e.GET(path, h)
+		e.HEAD(path, h)
+		a.metrics.add(http.MethodGet, path, http.StatusOK, http.StatusServiceUnavailable)
+		a.metrics.add(http.MethodHead, path)
+	}
+	post := func(path string, success int, h gin.HandlerFunc) {
+		e.POST(path, h)
+		a.metrics.add(http.MethodPost, path, success, http.StatusServiceUnavailable)
+	}
 
 	e.Use(a.begin, a.accessLog, a.recoverPanic)
 	e.NoRoute(a.public(noRoute))
@@ -43,16 +58,20 @@ func (a *api) routes(e *gin.Engine) {
 	get(pathReadyz, a.public(a.readyz))
 	get(pathHealth, a.public(a.health))
 
-	post("/api/auth/register", a.public(a.register))
-	post("/api/auth/login", a.public(a.login))
+	post("/api/auth/register", http.StatusCreated, a.public(a.register))
+	post("/api/auth/login", http.StatusOK, a.public(a.login))
 
 	get("/api/restaurants", a.public(a.listRestaurants))
-	post("/api/restaurants", a.user(a.createRestaurant, owner, admin))
+	post("/api/restaurants", http.StatusCreated, a.user(a.createRestaurant, owner, admin))
 	get("/api/restaurants/:id", a.public(a.restaurant))
 	get("/api/restaurants/:id/menu", a.public(a.menu))
-	post("/api/restaurants/:id/menu", a.user(a.createMenuItem, owner, admin))
+	post("/api/restaurants/:id/menu", http.StatusCreated, a.user(a.createMenuItem, owner, admin))
 
-	post("/api/orders", a.user(a.placeOrder, customer))
+	post("/api/orders", http.StatusCreated, a.user(a.placeOrder, customer))
 	get("/api/orders", a.user(a.listOrders, customer, owner, admin))
 	get("/api/orders/:id", a.user(a.order, customer, owner, admin))
+
+	for path, page := range a.deps.Ops {
+		e.GET(path, a.ops(page))
+	}
 }

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"speedybites/internal/accounts"
 	"speedybites/internal/catalog"
@@ -37,6 +39,8 @@ type Config struct {
 	MaxHeaderBytes int
 	// MaxBodyBytes bounds a JSON body; default 1 MiB.
 	MaxBodyBytes int64
+	// OpsLoopbackOnly hides Deps.Ops from all clients but those on this machine.
+	OpsLoopbackOnly bool
 	// Version is shown in the health.
 	Version string
 	// Started is what the health's uptime counts from; default: the moment of New.
@@ -81,15 +85,24 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// Deps is what the API works with. All of it is required.
+// Deps is what the API works with. All of it is required, unless it says otherwise.
 type Deps struct {
-	// Logger gets the access log and the errors; its handler adds RequestID(ctx) to the lines.
+	// Logger gets the access log and the errors; its handler adds RequestID(ctx) and the ids of the context's span to the
+	// lines.
 	Logger   *slog.Logger
 	Accounts *accounts.Service
 	Catalog  *catalog.Service
 	Orders   *ordering.Service
 	// Health answers from memory, at once, whatever state the database is in.
 	Health func() Health
+	// Tracers makes the spans of requests; nil makes none.
+	Tracers trace.TracerProvider
+	// Registerer shows the metrics of requests; nil shows none.
+	Registerer prometheus.Registerer
+	// Ops is pages for the operators by path, such as "/metrics", where they have no listener of their own; nil for none.
+	// A request for one has no deadline; its context ends when Shutdown begins. A page that streams lifts the write
+	// timeout of the server itself.
+	Ops map[string]http.Handler
 }
 
 func (d Deps) validate() error {
@@ -112,7 +125,12 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	if err := errors.Join(cfg.Validate(), deps.validate()); err != nil {
 		return nil, fmt.Errorf("http api: %w", err)
 	}
-	a := &api{cfg: cfg.withDefaults(), deps: deps}
+	a := &api{cfg: cfg.withDefaults(), deps: deps, tracing: newTracing(deps.Tracers)}
+	var err error
+	a.metrics, err = newMetrics(deps.Registerer, a.ready, a.draining.Load)
+	if err != nil {
+		return nil, fmt.Errorf("http api: metrics: %w", err)
+	}
 
 	gin.SetMode(gin.ReleaseMode)
 	engine := gin.New()
@@ -124,7 +142,9 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	}
 	a.routes(engine)
 
-	return &Server{
+	stopped, stop := context.WithCancel(context.Background())
+	a.stopped = stopped
+	server := &Server{
 		api:    a,
 		engine: engine,
 		http: &http.Server{
@@ -138,7 +158,9 @@ func New(cfg Config, deps Deps) (*Server, error) {
 			MaxHeaderBytes: a.cfg.MaxHeaderBytes,
 			ErrorLog:       slog.NewLogLogger(deps.Logger.Handler(), slog.LevelWarn),
 		},
-	}, nil
+	}
+	server.http.RegisterOnShutdown(stop)
+	return server, nil
 }
 
 // Handler returns the whole API as a handler, for tests and for servers that listen themselves.

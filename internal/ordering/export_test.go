@@ -34,6 +34,12 @@ func (p Placement) OrderID() uuid.UUID { return p.p.orderID }
 // RequestHash is the hash of the request.
 func (p Placement) RequestHash() []byte { return p.p.requestHash[:] }
 
+// TakeKey makes the service believe that a request of the user with the key is in flight, until release.
+func TakeKey(s *Service, user uuid.UUID, key string) (release func()) {
+	s.flight.begin(user, key)
+	return func() { s.flight.end(user, key) }
+}
+
 // MenuItem is what a menu says about an item.
 type MenuItem struct {
 	Name, Currency string

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"speedybites/internal/audit"
 	"speedybites/internal/postgres"
@@ -28,6 +29,14 @@ const (
 	StatusRejected   Status = "rejected"
 	StatusCancelled  Status = "cancelled"
 )
+
+// statuses lists every status, in the order of an order's life.
+func statuses() []Status {
+	return []Status{
+		StatusPlaced, StatusAccepted, StatusPreparing, StatusReady, StatusDelivering, StatusDelivered, StatusRejected,
+		StatusCancelled,
+	}
+}
 
 // Item is one line of an order.
 type Item struct {
@@ -96,6 +105,8 @@ var (
 type Config struct {
 	// IdempotencyTTL is how long an idempotency key is remembered; more than 0.
 	IdempotencyTTL time.Duration
+	// Registerer shows the metrics of the orders; nil shows none.
+	Registerer prometheus.Registerer
 }
 
 // Validate reports what is wrong with c.
@@ -108,9 +119,10 @@ func (c Config) Validate() error {
 
 // Service is the orders. It is safe for concurrent use.
 type Service struct {
-	db     *postgres.DB
-	cfg    Config
-	flight flight
+	db      *postgres.DB
+	cfg     Config
+	metrics *metrics
+	flight  flight
 }
 
 // New returns the orders kept in db; it fails when cfg is not usable.
@@ -118,7 +130,11 @@ func New(db *postgres.DB, cfg Config) (*Service, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("ordering: %w", err)
 	}
-	return &Service{db: db, cfg: cfg}, nil
+	m, err := newMetrics(cfg.Registerer)
+	if err != nil {
+		return nil, fmt.Errorf("ordering: metrics: %w", err)
+	}
+	return &Service{db: db, cfg: cfg, metrics: m}, nil
 }
 
 // Place places an order for the actor, exactly once however often the transaction has to be repeated. The key is the
@@ -128,6 +144,12 @@ func New(db *postgres.DB, cfg Config) (*Service, error) {
 // It fails with validation.Errors (the request is wrong, or asks for what is not to be had), ErrKeyReused,
 // ErrKeyInFlight or ErrUnknownCustomer; then nothing is stored and the key stays free.
 func (s *Service) Place(ctx context.Context, by audit.Actor, key string, n NewOrder) (Placed, error) {
+	p, err := s.place(ctx, by, key, n)
+	s.metrics.count(p, err)
+	return p, err
+}
+
+func (s *Service) place(ctx context.Context, by audit.Actor, key string, n NewOrder) (Placed, error) {
 	if err := n.validate(key); err != nil {
 		return Placed{}, err
 	}

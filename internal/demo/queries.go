@@ -1,0 +1,6 @@
+package demo
+
+// Queries returns the names of all queries that this package makes, as the database layer's metrics and spans have them.
+func Queries() []string {
+	return []string{"demo.load"}
+}
