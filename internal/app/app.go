@@ -111,7 +111,13 @@ func New(ctx context.Context, cfg config.Config, opts Options) (_ *App, err erro
 	if err != nil {
 		return nil, err
 	}
-	a.relay = audit.NewRelay(a.db, a.logs.Audit(), audit.FileTail{Path: filepath.Join(cfg.Log.Dir, "audit.log")}, a.log)
+	a.relay, err = audit.NewRelay(audit.Config{
+		DB: a.db, Sink: a.logs.Audit(), Tail: audit.FileTail{Path: filepath.Join(cfg.Log.Dir, "audit.log")}, Log: a.log,
+		Stream: audit.Stream(cfg.Log.Dir),
+	})
+	if err != nil {
+		return nil, err
+	}
 
 	schema, err := a.prepareSchema(ctx, dbConfig)
 	if err != nil {

@@ -1,6 +1,7 @@
 package audit_test
 
 import (
+	"bytes"
 	"compress/gzip"
 	"errors"
 	"fmt"
@@ -23,8 +24,22 @@ func TestRelayCrash(t *testing.T) {
 		file file
 		// commit lets the mark fail in the database.
 		commit bool
+		// fresh lets it happen while the chain begins; its first line is one more.
+		fresh bool
 	}
-	crashes := []crash{{name: "Sync", file: file{writes: -1, syncs: 0}}, {name: "Mark", file: file{writes: -1, syncs: -1}, commit: true}}
+	var crashes []crash
+	for _, fresh := range []bool{false, true} {
+		crashes = append(crashes,
+			crash{name: fmt.Sprintf("Sync/Fresh=%v", fresh), file: file{writes: -1, syncs: 0}, fresh: fresh},
+			crash{name: fmt.Sprintf("Mark/Fresh=%v", fresh), file: file{writes: -1, syncs: -1}, commit: true, fresh: fresh})
+	}
+	for _, torn := range []int{0, 1, 100, 1 << 20} {
+		for i := range 2 {
+			crashes = append(crashes, crash{
+				name: fmt.Sprintf("Begin%dAfter%dBytes", i, torn), file: file{writes: i, syncs: -1, torn: torn}, fresh: true,
+			})
+		}
+	}
 	for i := range entries {
 		for _, torn := range []int{0, 1, 100, 1 << 20} {
 			crashes = append(crashes, crash{
@@ -37,9 +52,11 @@ func TestRelayCrash(t *testing.T) {
 			t.Run(fmt.Sprintf("%s/Restart=%v", c.name, restart), func(t *testing.T) {
 				t.Parallel()
 				b := newBench(t)
-				b.add(t, 2)
-				if err := b.relay(b.healthy()).Drain(t.Context()); err != nil {
-					t.Fatal(err)
+				if !c.fresh {
+					b.add(t, 2)
+					if err := b.relay(b.healthy()).Drain(t.Context()); err != nil {
+						t.Fatal(err)
+					}
 				}
 				b.add(t, entries)
 				sink := c.file
@@ -114,21 +131,27 @@ func TestRelayTornAnywhere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	last := len(whole) / 3 * 2 // three lines of one length
-	if whole[last-1] != '\n' {
-		t.Fatalf("no line ends before byte %d", last)
-	}
+	last := bytes.LastIndexByte(whole[:len(whole)-1], '\n') + 1
 	for end := last; end <= len(whole); end++ {
 		if err := os.WriteFile(b.path, whole[:end], 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := b.raw.Exec(t.Context(), `UPDATE audit_log SET exported_at = NULL`); err != nil {
-			t.Fatal(err)
-		}
+		b.forget(t)
 		if err := b.relay(b.healthy()).Drain(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		b.check(t)
+	}
+}
+
+// forget takes back what the last COMMIT of the relay has said.
+func (b *bench) forget(t *testing.T) {
+	t.Helper()
+	if _, err := b.raw.Exec(t.Context(), `UPDATE audit_log SET exported_at = NULL`); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.raw.Exec(t.Context(), `DELETE FROM audit_chain`); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -147,12 +170,12 @@ func TestRelayRotated(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			length := len(text) / 5
+			lines := bytes.SplitAfter(text, []byte("\n"))
 			plain := []string{
 				filepath.Join(filepath.Dir(b.path), "audit-2026-01-02T03-04-05.678.log"),
 				filepath.Join(filepath.Dir(b.path), "audit-2026-01-02T03-04-06.000.log"),
 			}
-			parts := [][]byte{text[:length], text[length : 3*length]}
+			parts := [][]byte{lines[0], bytes.Join(lines[1:4], nil)}
 			for i, path := range plain {
 				if compressed {
 					compress(t, path+".gz", parts[i])
@@ -160,7 +183,7 @@ func TestRelayRotated(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if err := os.WriteFile(b.path, text[3*length:], 0o600); err != nil {
+			if err := os.WriteFile(b.path, bytes.Join(lines[4:], nil), 0o600); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := b.raw.Exec(t.Context(), `UPDATE audit_log SET exported_at = NULL`); err != nil {
@@ -214,7 +237,7 @@ func TestFileTail(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return got
+		return got.IDs
 	}
 
 	t.Run("NoFile", func(t *testing.T) {

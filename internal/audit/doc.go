@@ -12,6 +12,21 @@
 // hence the lines without a mark are never more than one batch, and the last lines of the file, which bounds how far
 // back the relay has to look.
 //
+// The lines are chained by their hashes, across files and starts; package chain says how, and checks it. The relay finds
+// the chain's head at the end of the file. The transaction that sets exported_at also keeps the head in the table
+// audit_chain, for what the files alone cannot tell:
+//
+//	file ends behind the table's head   a crash before COMMIT; the file counts
+//	file ends before the table's head   lines were cut off; the chain goes on behind the table's head, which leaves a gap
+//	no lines, and the table has a head  the files were deleted; a new chain begins, and its first line names the old one
+//	no lines, and no head               the first start
+//
+// The first line of a chain is an entry as well (action "begin", entity "auditChain"), so that every line has its row and
+// every row its line.
+//
+// What happens outside of transactions, such as an outage of the database, is handed to Relay.Record, which keeps it in
+// memory until it can be a row.
+//
 // The names that entries use: entity is "user", "restaurant", "menuItem" or "order"; action is a verb such as "register",
 // "create" or "place"; before and after have the field names of the API.
 package audit

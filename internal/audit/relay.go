@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,8 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/google/uuid"
-
+	"speedybites/internal/audit/chain"
 	"speedybites/internal/postgres"
 )
 
@@ -33,9 +33,9 @@ type Sink interface {
 
 // TailReader looks at the end of what the sink has written.
 type TailReader interface {
-	// Recover removes an incomplete last line, and returns the audit ids of the last n lines, in any order, once they
-	// would survive the loss of power. It fails rather than returning less than there is.
-	Recover(n int) ([]uuid.UUID, error)
+	// Recover removes an incomplete last line, and returns what the last n lines say, once they would survive the loss of
+	// power. It fails rather than returning less than there is.
+	Recover(n int) (Tail, error)
 }
 
 // Relay writes committed entries to a sink, each exactly once; see the package comment.
@@ -45,26 +45,45 @@ type TailReader interface {
 // the same lines to its own file, since it cannot see the first one's. Then up to one batch of entries is in two files,
 // with the same auditId; none is in no file, and none is twice in one.
 type Relay struct {
-	db   *postgres.DB
-	sink Sink
-	tail TailReader
-	log  *slog.Logger
-	wake chan struct{}
+	db      *postgres.DB
+	sink    Sink
+	tail    TailReader
+	log     *slog.Logger
+	stream  string
+	metrics *metrics
+	backlog backlog
+	queue   queue
+	wake    chan struct{}
 
 	// mu is held during a pass: Run and Drain take turns.
 	mu sync.Mutex
 	// unsure means that the file may hold lines, or a part of one, whose entries are not marked.
 	unsure bool
+	// head is the last line of the chain. It is only right while unsure is false, or during a pass.
+	head chain.Head
+	// previous is the last chain of this stream that the database knows, while the files have none.
+	previous chain.Head
 	// done are the last entries whose lines are in the file. A failover to an asynchronous standby can lose their marks
 	// after COMMIT was answered; they are only marked again then.
 	done recent
 	// failing means that the last pass failed: a failure is logged once, and so is its end.
 	failing bool
+	// measured is when the backlog was counted last.
+	measured time.Time
 }
 
-// NewRelay returns a relay of db's entries to sink. tail must look at the file that sink writes.
-func NewRelay(db *postgres.DB, sink Sink, tail TailReader, log *slog.Logger) *Relay {
-	return &Relay{db: db, sink: sink, tail: tail, log: log, wake: make(chan struct{}, 1), unsure: true}
+// NewRelay returns a relay of the entries of cfg.DB to cfg.Sink. It fails only when the metrics cannot be registered.
+func NewRelay(cfg Config) (*Relay, error) {
+	r := &Relay{
+		db: cfg.DB, sink: cfg.Sink, tail: cfg.Tail, log: cfg.Log, stream: cmp.Or(cfg.Stream, "audit"),
+		wake: make(chan struct{}, 1), unsure: true,
+	}
+	r.backlog.queue = &r.queue
+	var err error
+	if r.metrics, err = newMetrics(cfg.Registerer, &r.backlog); err != nil {
+		return nil, err
+	}
+	return r, nil
 }
 
 // Wake tells Run that there are new entries, so that it need not wait for its next look, at most a second away. It never
@@ -111,13 +130,18 @@ func pause(ctx context.Context, d time.Duration, wake <-chan struct{}) bool {
 func (r *Relay) Drain(ctx context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	// What cannot be added to the table is kept in memory, and must not hold up what is in the table.
+	recorded := r.insertQueued(ctx)
 	for {
 		n, err := r.pass(ctx)
-		r.report(ctx, err)
-		if err != nil {
-			return fmt.Errorf("relay audit entries: %w", err)
-		}
-		if n < batchSize {
+		failed := errors.Join(recorded, err)
+		r.report(ctx, failed)
+		r.measure(ctx, failed != nil || n < batchSize && r.backlog.rows.Load() > 0)
+		switch {
+		case err == nil && n == batchSize:
+		case failed != nil:
+			return fmt.Errorf("relay audit entries: %w", failed)
+		default:
 			return nil
 		}
 	}
@@ -136,15 +160,51 @@ func (r *Relay) report(ctx context.Context, err error) {
 	}
 }
 
+// measure counts what waits in the table: once in a while, and whenever it is likely to be different. While it cannot,
+// the oldest entry grows older.
+func (r *Relay) measure(ctx context.Context, now bool) {
+	if !now && time.Since(r.measured) < pollInterval {
+		return
+	}
+	r.measured = time.Now()
+	var rows int64
+	var age time.Duration
+	err := r.db.Background(ctx, "audit.measure", func(ctx context.Context, tx *postgres.Tx) (err error) {
+		rows, age, err = countPending(ctx, tx)
+		return err
+	})
+	if err == nil {
+		r.backlog.set(rows, age)
+	}
+}
+
 // pass relays up to batchSize entries and returns how many they were.
 func (r *Relay) pass(ctx context.Context) (int, error) {
+	at := stepRecover
+	count, err := r.passSteps(ctx, &at)
+	if err != nil {
+		r.countFailure(ctx, at, err)
+	}
+	return count, err
+}
+
+// countFailure counts a failed step, but not that the database is away, or that the caller has left.
+func (r *Relay) countFailure(ctx context.Context, at step, err error) {
+	if !errors.Is(err, postgres.ErrUnavailable) && ctx.Err() == nil {
+		r.metrics.failed(at)
+	}
+}
+
+// passSteps keeps where it is in at.
+func (r *Relay) passSteps(ctx context.Context, at *step) (int, error) {
 	if r.unsure {
-		if err := r.recover(ctx); err != nil {
+		if err := r.recover(ctx, at); err != nil {
 			return 0, err
 		}
 		r.unsure = false
 	}
 	var count int
+	*at = stepRead
 	err := r.db.Background(ctx, "audit.relay", func(ctx context.Context, tx *postgres.Tx) error {
 		if r.unsure {
 			return errors.New("lines written by an earlier attempt have no marks yet")
@@ -156,51 +216,16 @@ func (r *Relay) pass(ctx context.Context) (int, error) {
 		count = len(entries)
 		// From the first byte until COMMIT is known to be through.
 		r.unsure = true
-		if err := r.write(entries); err != nil {
+		w, err := r.write(ctx, entries, at)
+		if err != nil {
 			return err
 		}
-		ids := operationIDs(entries)
-		r.done.add(ids)
-		return markExported(ctx, tx, ids)
+		*at = stepMark
+		return markExported(ctx, tx, r.stream, w)
 	})
 	if err != nil {
 		return 0, err
 	}
 	r.unsure = false
 	return count, nil
-}
-
-// recover marks the entries whose lines are in the file.
-func (r *Relay) recover(ctx context.Context) error {
-	ids, err := r.tail.Recover(batchSize)
-	if err != nil {
-		return fmt.Errorf("read the end of the audit file: %w", err)
-	}
-	if len(ids) == 0 {
-		return nil
-	}
-	r.done.add(ids)
-	return r.db.Background(ctx, "audit.recover", func(ctx context.Context, tx *postgres.Tx) error {
-		return markExported(ctx, tx, ids)
-	})
-}
-
-func (r *Relay) write(entries []pending) error {
-	for _, e := range entries {
-		if r.done.has(e.operationID) {
-			continue
-		}
-		line, err := e.line()
-		if err != nil {
-			return fmt.Errorf("encode line of audit entry %s: %w", e.operationID, err)
-		}
-		// A line at a time: a rotating sink never splits a line, and refuses more at once than a file may hold.
-		if _, err := r.sink.Write(line); err != nil {
-			return fmt.Errorf("write line of audit entry %s: %w", e.operationID, err)
-		}
-	}
-	if err := r.sink.Sync(); err != nil {
-		return fmt.Errorf("sync the audit file: %w", err)
-	}
-	return nil
 }

@@ -3,11 +3,14 @@ package audit_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -18,6 +21,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"speedybites/internal/audit"
+	"speedybites/internal/audit/chain"
 	"speedybites/internal/dbtest"
 	"speedybites/internal/pgtest"
 	"speedybites/internal/postgres"
@@ -62,16 +66,29 @@ type bench struct {
 	raw  *pgxpool.Pool
 	path string
 	want []uuid.UUID
+	dsn  string
 }
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
 	url := pgtest.DB(t)
-	return &bench{db: dbtest.OpenDefault(t, url), raw: dbtest.Raw(t, url), path: filepath.Join(t.TempDir(), "audit.log")}
+	return &bench{
+		db: dbtest.OpenDefault(t, url), raw: dbtest.Raw(t, url), path: filepath.Join(t.TempDir(), "audit.log"), dsn: url,
+	}
 }
 
-func (b *bench) relay(f *file) *audit.Relay {
-	return audit.NewRelay(b.db, f, audit.FileTail{Path: b.path}, slog.New(slog.DiscardHandler))
+func (b *bench) relay(f audit.Sink) *audit.Relay {
+	r, err := audit.NewRelay(b.config(f))
+	if err != nil {
+		panic(err) // nothing is registered that could fail
+	}
+	return r
+}
+
+func (b *bench) config(f audit.Sink) audit.Config {
+	return audit.Config{
+		DB: b.db, Sink: f, Tail: audit.FileTail{Path: b.path}, Log: slog.New(slog.DiscardHandler), Stream: "first",
+	}
 }
 
 func (b *bench) healthy() *file { return &file{path: b.path, writes: -1, syncs: -1} }
@@ -99,7 +116,7 @@ func (b *bench) add(t *testing.T, n int) {
 	}
 }
 
-// check wants each entry on exactly one line, every line to be JSON, and every entry to be marked.
+// check wants each entry on exactly one line, every line to be JSON, the chain to hold, and every entry to be marked.
 func (b *bench) check(t *testing.T, paths ...string) {
 	t.Helper()
 	var text []byte
@@ -114,11 +131,14 @@ func (b *bench) check(t *testing.T, paths ...string) {
 	for line := range bytes.Lines(text) {
 		var l struct {
 			AuditID uuid.UUID `json:"auditId"`
+			ChainID uuid.UUID `json:"chainId"`
 		}
 		if err := json.Unmarshal(line, &l); err != nil || line[len(line)-1] != '\n' {
 			t.Fatalf("torn line %q: %v", line, err)
 		}
-		got[l.AuditID]++
+		if l.AuditID != l.ChainID { // the line that begins the chain
+			got[l.AuditID]++
+		}
 	}
 	want := map[uuid.UUID]int{}
 	for _, id := range b.want {
@@ -132,6 +152,23 @@ func (b *bench) check(t *testing.T, paths ...string) {
 	if err != nil || unmarked != 0 {
 		t.Fatalf("got %d entries without a mark, %v", unmarked, err)
 	}
+	if report := b.verify(t); report.Break != nil || report.Unfinished > 0 || len(report.Notes) > len(paths) {
+		t.Fatalf("the chain does not hold: %v, %+v", report.Break, report)
+	}
+}
+
+// verify compares the files with the database.
+func (b *bench) verify(t *testing.T) chain.Report {
+	t.Helper()
+	known, err := audit.Chains(t.Context(), b.dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := chain.Verify(t.Context(), b.path, chain.Options{Known: &chain.Known{Chains: known, Stream: "first"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return report
 }
 
 func TestRelay(t *testing.T) {
@@ -153,13 +190,19 @@ func TestRelay(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		first, line, _ := strings.Cut(string(got), "\n")
+		link, err := chain.Parse([]byte(first))
+		if err != nil || !link.Intact || !link.Genesis() || link.Previous != nil || link.AuditID != link.ChainID {
+			t.Fatalf("got %+v, %v, want the first line of a chain", link, err)
+		}
 		want := `{"time":"2026-02-03T02:05:06.789Z","level":"INFO","msg":"audit",` +
 			`"auditId":"019b76da-a800-7000-8000-000000000001","actorId":null,"actorRole":"system","action":"create",` +
 			`"entity":"user","entityId":"019b76da-a800-7000-8000-000000000002","before":null,` +
-			`"after":{"name": "A & B"},"requestId":""}` + "\n"
-		// JSON in JSON is compacted by the encoder.
-		want = string(bytes.ReplaceAll([]byte(want), []byte(`": "A`), []byte(`":"A`)))
-		if diff := cmp.Diff(want, string(got)); diff != "" {
+			`"after":{"name":"A & B"},"requestId":"","chainId":"` + link.ChainID.String() +
+			`","seq":2,"prevHash":"` + link.Hash.String() + `"`
+		hash := sha256.Sum256([]byte(link.Hash.String() + want + "}"))
+		want += `,"hash":"` + hex.EncodeToString(hash[:]) + "\"}\n"
+		if diff := cmp.Diff(want, line); diff != "" {
 			t.Errorf("line (-want +got):\n%s", diff)
 		}
 	})
@@ -240,11 +283,13 @@ func TestRelay(t *testing.T) {
 		b := newBench(t)
 		b.add(t, 2500)
 		second := filepath.Join(filepath.Dir(b.path), "second.log")
-		relays := []*audit.Relay{
-			b.relay(b.healthy()),
-			audit.NewRelay(b.db, &file{path: second, writes: -1, syncs: -1}, audit.FileTail{Path: second},
-				slog.New(slog.DiscardHandler)),
+		cfg := b.config(&file{path: second, writes: -1, syncs: -1})
+		cfg.Tail, cfg.Stream = audit.FileTail{Path: second}, "second"
+		other, err := audit.NewRelay(cfg)
+		if err != nil {
+			t.Fatal(err)
 		}
+		relays := []*audit.Relay{b.relay(b.healthy()), other}
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		for _, r := range relays {

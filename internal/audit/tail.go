@@ -3,19 +3,28 @@ package audit
 import (
 	"bufio"
 	"bytes"
-	"cmp"
 	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/google/uuid"
+
+	"speedybites/internal/audit/chain"
 )
+
+// Tail is the end of what the sink has written.
+type Tail struct {
+	// IDs are the audit ids of the last lines, in any order.
+	IDs []uuid.UUID
+	// Head is the last line that is of a chain; zero when there is none.
+	Head chain.Head
+	// Genesis is the line that begins a chain, when it is among the last lines.
+	Genesis *chain.Link
+}
 
 // FileTail looks at the end of a rotated log file: Path, and its backups beside it, which are named as lumberjack does:
 // audit-2006-01-02T15-04-05.000.log for audit.log, with .gz behind it once compressed.
@@ -30,52 +39,40 @@ var _ TailReader = FileTail{}
 // marks come after the sync, so it will be written again. Completing it with a line break would leave a line that is no
 // JSON. Whoever writes the file must have opened it for appending, which makes its next write start where the file then
 // ends.
-func (t FileTail) Recover(n int) ([]uuid.UUID, error) {
+func (t FileTail) Recover(n int) (Tail, error) {
 	if err := cutTornLine(t.Path); err != nil {
-		return nil, err
+		return Tail{}, err
 	}
-	ids, err := lastIDs(t.Path, n)
+	tail, err := lastLines(t.Path, n)
 	if err != nil {
-		return nil, err
+		return Tail{}, err
 	}
-	backups, err := t.backups()
+	backups, err := chain.Backups(t.Path)
 	if err != nil {
-		return nil, err
+		return Tail{}, err
 	}
-	for _, backup := range backups {
-		if len(ids) >= n {
+	for _, backup := range slices.Backward(backups) {
+		if len(tail.IDs) >= n {
 			break
 		}
-		older, err := lastIDsOfBackup(backup, n-len(ids))
+		older, err := lastLinesOfBackup(backup, n-len(tail.IDs))
 		if err != nil {
-			return nil, err
+			return Tail{}, err
 		}
-		ids = append(ids, older...)
+		tail.prepend(older)
 	}
-	return ids, nil
+	return tail, nil
 }
 
-// backups returns the paths of the backups without .gz, the newest first.
-func (t FileTail) backups() ([]string, error) {
-	ext := filepath.Ext(t.Path)
-	dir, name := filepath.Split(strings.TrimSuffix(t.Path, ext))
-	entries, err := os.ReadDir(cmp.Or(dir, "."))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+// prepend adds what is in an older file.
+func (t *Tail) prepend(older Tail) {
+	t.IDs = append(t.IDs, older.IDs...)
+	if t.Head.ChainID == uuid.Nil {
+		t.Head = older.Head
 	}
-	if err != nil {
-		return nil, err
+	if t.Genesis == nil {
+		t.Genesis = older.Genesis
 	}
-	var paths []string
-	for _, e := range entries {
-		base := strings.TrimSuffix(e.Name(), ".gz")
-		if !e.IsDir() && strings.HasPrefix(base, name+"-") && strings.HasSuffix(base, ext) {
-			paths = append(paths, filepath.Join(dir, base))
-		}
-	}
-	slices.Sort(paths)
-	slices.Reverse(paths)
-	return slices.Compact(paths), nil
 }
 
 // cutTornLine shortens the file to end with its last line break.
@@ -119,76 +116,91 @@ func lineStart(f io.ReaderAt, size int64, n int) (int64, error) {
 	return 0, nil
 }
 
-// lastIDs returns the audit ids of the last n lines of a file; none when there is no such file. It syncs the file: whoever
-// wrote the lines may have died before it could, and their entries are about to be marked.
-func lastIDs(path string, n int) ([]uuid.UUID, error) {
+// lastLines reads the last n lines of a file; none when there is no such file. It syncs the file: whoever wrote the lines
+// may have died before it could, and their entries are about to be marked.
+func lastLines(path string, n int) (Tail, error) {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return Tail{}, nil
 	}
 	if err != nil {
-		return nil, err
+		return Tail{}, err
 	}
 	defer func() { _ = f.Close() }()
 	if err := f.Sync(); err != nil {
-		return nil, err
+		return Tail{}, err
 	}
 	info, err := f.Stat()
 	if err != nil {
-		return nil, err
+		return Tail{}, err
 	}
 	// The last line break ends the last line, so n lines begin after the one before n more.
 	start, err := lineStart(f, info.Size(), n+1)
 	if err != nil {
-		return nil, err
+		return Tail{}, err
 	}
-	return readIDs(io.NewSectionReader(f, start, info.Size()-start))
+	return readTail(io.NewSectionReader(f, start, info.Size()-start), n)
 }
 
-// lastIDsOfBackup is lastIDs for a backup that may have been compressed, or is being compressed right now: then the
+// lastLinesOfBackup is lastLines for a backup that may have been compressed, or is being compressed right now: then the
 // compressed file is incomplete as long as the plain one is there.
-func lastIDsOfBackup(path string, n int) ([]uuid.UUID, error) {
-	ids, err := lastIDs(path, n)
-	if err != nil || len(ids) > 0 {
-		return ids, err
+func lastLinesOfBackup(path string, n int) (Tail, error) {
+	tail, err := lastLines(path, n)
+	if err != nil || len(tail.IDs) > 0 {
+		return tail, err
 	}
 	f, err := os.Open(path + ".gz")
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return Tail{}, nil
 	}
 	if err != nil {
-		return nil, err
+		return Tail{}, err
 	}
 	defer func() { _ = f.Close() }()
 	z, err := gzip.NewReader(f)
 	if err == nil {
-		ids, err = readIDs(z)
+		tail, err = readTail(z, n)
 	}
 	// A damaged end, after a loss of power, does not hold lines any more; those entries may be written again.
 	if _, broken := errors.AsType[*fs.PathError](err); broken {
-		return nil, err
+		return Tail{}, err
 	}
-	return ids[max(0, len(ids)-n):], nil
+	return tail, nil
 }
 
-// readIDs returns the audit ids of all complete lines, also those before an error. A line that has none was not written
-// by the relay.
-func readIDs(r io.Reader) ([]uuid.UUID, error) {
-	var ids []uuid.UUID
+// readTail reads all complete lines, also those before an error, and keeps the ids of the last n. A line that has none
+// was not written by the relay.
+func readTail(r io.Reader, n int) (Tail, error) {
+	var t Tail
 	lines := bufio.NewReaderSize(r, 64<<10)
 	for {
 		text, err := lines.ReadBytes('\n')
 		if errors.Is(err, io.EOF) {
-			return ids, nil
+			err = nil
+		} else if err == nil {
+			t.add(bytes.TrimSuffix(text, []byte("\n")))
+			if len(t.IDs) > 2*n {
+				t.IDs = append(t.IDs[:0], t.IDs[len(t.IDs)-n:]...)
+			}
+			continue
 		}
-		if err != nil {
-			return ids, err
+		t.IDs = t.IDs[max(0, len(t.IDs)-n):]
+		return t, err
+	}
+}
+
+// add takes the next line.
+func (t *Tail) add(text []byte) {
+	if link, err := chain.Parse(text); err == nil {
+		t.Head = link.Head
+		if link.Genesis() {
+			t.Genesis = &link
 		}
-		var l struct {
-			AuditID uuid.UUID `json:"auditId"`
-		}
-		if json.Unmarshal(text, &l) == nil && l.AuditID != uuid.Nil {
-			ids = append(ids, l.AuditID)
-		}
+	}
+	var l struct {
+		AuditID uuid.UUID `json:"auditId"`
+	}
+	if json.Unmarshal(text, &l) == nil && l.AuditID != uuid.Nil {
+		t.IDs = append(t.IDs, l.AuditID)
 	}
 }
