@@ -95,7 +95,7 @@ func New(ctx context.Context, cfg config.Config, opts Options) (_ *App, err erro
 		}
 	}
 	dbConfig := databaseConfig(cfg.Database, url)
-	a.db, err = postgres.Open(dbConfig, a.log, nil)
+	a.db, err = postgres.Open(dbConfig, postgres.Deps{Logger: a.log})
 	if err != nil {
 		return nil, err
 	}

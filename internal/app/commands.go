@@ -16,7 +16,7 @@ func DatabaseDSN(c config.Database) (string, error) {
 
 // OpenAccounts opens the accounts of the configured database for a command. The caller calls closeDB in the end.
 func OpenAccounts(cfg config.Config, log *slog.Logger) (users *accounts.Service, closeDB func(context.Context), err error) {
-	db, err := postgres.Open(databaseConfig(cfg.Database, cfg.Database.URL.Reveal()), log, nil)
+	db, err := postgres.Open(databaseConfig(cfg.Database, cfg.Database.URL.Reveal()), postgres.Deps{Logger: log})
 	if err != nil {
 		return nil, nil, err
 	}

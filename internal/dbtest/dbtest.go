@@ -38,7 +38,7 @@ func Config(url string) postgres.Config {
 // Open opens a database by cfg, waits for the first look at it, and closes it when the test ends.
 func Open(tb testing.TB, cfg postgres.Config, log *slog.Logger) *postgres.DB {
 	tb.Helper()
-	db, err := postgres.Open(cfg, log, nil)
+	db, err := postgres.Open(cfg, postgres.Deps{Logger: log})
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
 	pgxuuid "github.com/vgarvardt/pgx-google-uuid/v5"
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
@@ -36,6 +37,9 @@ const (
 type DB struct {
 	cfg      Config
 	log      *slog.Logger
+	tracer   trace.Tracer // nil: nothing is traced
+	metrics  *metrics
+	announce func(breaker.Transition)
 	pool     *pgxpool.Pool
 	gate     *gate
 	breaker  *breaker.Breaker
@@ -60,11 +64,26 @@ type upness struct {
 	cancel context.CancelFunc
 }
 
-// Open returns a DB that looks for its server in the background; it does not wait for one. tracers may be nil.
-func Open(cfg Config, log *slog.Logger, tracers trace.TracerProvider) (*DB, error) {
+// Deps is what a DB reports to. Only Logger is required.
+type Deps struct {
+	Logger *slog.Logger
+	// Tracers makes the spans of queries, probes and transitions.
+	Tracers trace.TracerProvider
+	// Registerer takes the metrics; one of them can have only one DB.
+	Registerer prometheus.Registerer
+	// Queries are the names that are passed to Read, Write and Background, for the labels of metrics. Others are counted
+	// together.
+	Queries []string
+	// OnTransition is told of every change of the breaker's state. It must not block, and not call the DB.
+	OnTransition func(breaker.Transition)
+}
+
+// Open returns a DB that looks for its server in the background; it does not wait for one.
+func Open(cfg Config, deps Deps) (*DB, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("database configuration: %w", err)
 	}
+	tracers := deps.Tracers
 	if tracers == nil {
 		tracers = noop.NewTracerProvider()
 	}
@@ -72,7 +91,16 @@ func Open(cfg Config, log *slog.Logger, tracers trace.TracerProvider) (*DB, erro
 	if err != nil {
 		return nil, err
 	}
-	db := &DB{cfg: cfg, log: log, gate: newGate(cfg.PoolMax, cfg.MaxWaiting, cfg.ConnectTimeout), halfOpen: make(chan struct{}, 1)}
+	log := deps.Logger
+	db := &DB{
+		cfg: cfg, log: log, announce: deps.OnTransition, gate: newGate(cfg.PoolMax, cfg.MaxWaiting, cfg.ConnectTimeout),
+		halfOpen: make(chan struct{}, 1),
+	}
+	if deps.Tracers != nil {
+		db.tracer = tracers.Tracer("speedybites/internal/postgres")
+	}
+	var collectors []prometheus.Collector
+	db.metrics, collectors = newMetrics(deps.Queries)
 	db.breaker, err = breaker.New(breaker.Config{
 		Name: "primary", Threshold: cfg.BreakerThreshold, Timeout: cfg.BreakerTimeout, OnTransition: db.onTransition,
 	})
@@ -81,7 +109,7 @@ func Open(cfg Config, log *slog.Logger, tracers trace.TracerProvider) (*DB, erro
 	}
 	db.breaker.DatabaseLost()
 	db.setUp(false)
-	prober := newProber(pc.ConnConfig, newDialer())
+	prober := newProber(pc.ConnConfig, db)
 	db.hosts = prober.hosts
 	db.monitor = cluster.New(cluster.Config{
 		Login: prober.login, Look: cfg.HealthCheckInterval,
@@ -94,6 +122,10 @@ func Open(cfg Config, log *slog.Logger, tracers trace.TracerProvider) (*DB, erro
 	db.pool, err = pgxpool.NewWithConfig(context.Background(), pc)
 	if err != nil {
 		return nil, fmt.Errorf("open pool: %w", err)
+	}
+	if err := register(deps.Registerer, append(collectors, collector{db})); err != nil {
+		db.pool.Close()
+		return nil, fmt.Errorf("database metrics: %w", err)
 	}
 	db.monitor.Start()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -130,6 +162,11 @@ func (db *DB) onConnected(previous, now cluster.View) {
 	if previous.State != cluster.Connected {
 		db.gate.rampUp()
 		db.setUp(true)
+	} else {
+		db.metrics.sessions.Inc()
+	}
+	if previous.State == cluster.Lost && previous.Check > 0 {
+		db.endOutage(previous, now)
 	}
 	if previous.Server != "" && previous.Server != now.Server {
 		db.sever(func(s *session) bool { return s.connector.server != now.Server })
@@ -149,6 +186,7 @@ func (db *DB) onLost(now cluster.View) {
 	db.breaker.DatabaseLost()
 	db.setUp(false)
 	if now.State == cluster.Lost {
+		db.metrics.outages.Inc()
 		db.sever(func(*session) bool { return true })
 	}
 }
@@ -156,6 +194,7 @@ func (db *DB) onLost(now cluster.View) {
 // sever cuts the sessions that which says, and lets the pool forget the idle ones.
 func (db *DB) sever(which func(*session) bool) {
 	cut := db.sessions.severAll(errSevered, which)
+	db.metrics.severed["lost"].Add(float64(cut))
 	db.pool.Reset()
 	db.log.LogAttrs(context.Background(), slog.LevelWarn, "database sessions given up", slog.Int("sessions", cut))
 }
@@ -169,24 +208,6 @@ func (db *DB) setUp(up bool) {
 		cancel()
 	}
 	db.up.Store(&upness{ctx: ctx, cancel: cancel})
-}
-
-// onTransition is called under the breaker's lock.
-func (db *DB) onTransition(t breaker.Transition) {
-	level := slog.LevelWarn
-	switch t.To {
-	case breaker.Open:
-		level = slog.LevelError
-	case breaker.HalfOpen:
-		select {
-		case db.halfOpen <- struct{}{}:
-		default:
-		}
-	case breaker.Closed:
-		db.gate.rampUp()
-	}
-	db.log.LogAttrs(context.Background(), level, "circuit breaker "+t.To.String(),
-		slog.String("from", t.From.String()), slog.String("to", t.To.String()), slog.String("reason", t.Reason))
 }
 
 // tend does what no query can be relied on to do: it makes the trial when none comes, lets the breaker's timeout pass,
@@ -209,7 +230,8 @@ func (db *DB) tend(ctx context.Context) {
 			}
 		case <-tick.C:
 			db.breaker.Elapse()
-			db.sessions.severAll(errSilent, func(s *session) bool { return s.silent(db.cfg.StatementTimeout) })
+			cut := db.sessions.severAll(errSilent, func(s *session) bool { return s.silent(db.cfg.StatementTimeout) })
+			db.metrics.severed["silent"].Add(float64(cut))
 		}
 	}
 }
@@ -220,7 +242,7 @@ func (db *DB) ownTrial(ctx context.Context) {
 	if !ok {
 		return
 	}
-	q := &query{db: db, name: "breaker.trial", trial: true, read: func(ctx context.Context, q Querier) error {
+	q := &query{db: db, name: trialQuery, trial: true, root: true, read: func(ctx context.Context, q Querier) error {
 		_, err := q.Exec(ctx, "select 1")
 		return err
 	}}
@@ -243,9 +265,16 @@ func (db *DB) beforeConnect(ctx context.Context, cc *pgx.ConnConfig) error {
 	if i := slices.IndexFunc(db.hosts, func(h host) bool { return h.name == v.Server }); i >= 0 {
 		db.hosts[i].pin(cc)
 	}
-	c := &connector{server: v.Server, dialer: newDialer(), sessions: &db.sessions, lost: db.connectedness}
+	c := &connector{
+		server: v.Server, dialer: newDialer(), sessions: &db.sessions, lost: db.connectedness, dialed: db.dialed, began: time.Now(),
+	}
 	cc.DialFunc = c.dial
 	return nil
+}
+
+// dialed counts a network connection that was attempted.
+func (db *DB) dialed(purpose string, err error) {
+	db.metrics.dials.WithLabelValues(purpose, dialOutcome(err)).Inc()
 }
 
 // connectedness returns a context that ends with the current connectedness, and whether there is one.
@@ -257,6 +286,7 @@ func (db *DB) connectedness() (context.Context, bool) {
 func (db *DB) afterConnect(_ context.Context, conn *pgx.Conn) error {
 	s := sessionOf(conn)
 	s.connector.established.Store(s)
+	db.metrics.createTime.Observe(time.Since(s.connector.began).Seconds())
 	// Without it, a uuid.UUID goes through its text form: a twentieth of the CPU of a request that reads one row.
 	pgxuuid.Register(conn.TypeMap())
 	return nil
@@ -299,9 +329,20 @@ func (db *DB) Background(ctx context.Context, name string, fn func(ctx context.C
 	if db.breaker.State() != breaker.Closed {
 		return fmt.Errorf("%w: %w", ErrUnavailable, breaker.ErrOpen)
 	}
-	q := query{db: db, name: name, write: fn}
-	v, err := q.attempt(ctx)
-	return v.asError(err)
+	q := query{db: db, name: name, write: fn, root: true}
+	return q.once(ctx)
+}
+
+func register(r prometheus.Registerer, collectors []prometheus.Collector) error {
+	if r == nil {
+		return nil
+	}
+	for _, c := range collectors {
+		if err := r.Register(c); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // classify is sqlstate's view of err, corrected by what this package did to the session itself.

@@ -24,6 +24,12 @@ var (
 // violated, or "".
 func Violation(err error) string { return sqlstate.Violation(err) }
 
+// The reasons of ErrSaturated.
+var (
+	errQueueFull = fmt.Errorf("%w: too many queries wait already", ErrSaturated)
+	errNoneFree  = fmt.Errorf("%w: no free connection in time", ErrSaturated)
+)
+
 // errClosed is ErrUnavailable for a query on a DB that was closed.
 var errClosed = fmt.Errorf("%w: closed", ErrUnavailable)
 

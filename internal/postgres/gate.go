@@ -20,54 +20,58 @@ type gate struct {
 	maxWaiting int
 	timeout    time.Duration // longest wait for a connection
 
-	mu      sync.Mutex
-	full    int // the limit outside a ramp
-	limit   int
-	inUse   int
-	waiting int       // places taken: in queue, or parked
-	queue   list.List // of *ticket
-	ramp    *time.Timer
+	mu     sync.Mutex
+	full   int // the limit outside a ramp
+	limit  int
+	inUse  int
+	places list.List // of time.Time: those that wait, in the queue or parked, and since when; the oldest first
+	queue  list.List // of *ticket
+	ramp   *time.Timer
 }
+
+// place is one query's place among the waiting; nil is none.
+type place = *list.Element
 
 // ticket is one query's place in the queue. ready is closed when it is admitted.
 type ticket struct {
 	ready chan struct{}
+	place place
 }
 
 func newGate(limit, maxWaiting int, timeout time.Duration) *gate {
 	return &gate{full: limit, limit: limit, maxWaiting: maxWaiting, timeout: timeout}
 }
 
-// enter waits for admission; leave must follow. placed says that the caller holds a waiting place already (it was
-// parked), which ends with the admission. The error is ErrSaturated, or ctx's; a caller with a place still has it then.
-func (g *gate) enter(ctx context.Context, placed bool) error {
+// enter waits for admission; leave must follow. p is the place of a caller that was parked: it ends with the admission.
+// The error is one of ErrSaturated, or ctx's; a caller with a place still has it then.
+func (g *gate) enter(ctx context.Context, p place) error {
 	g.mu.Lock()
 	if g.inUse < g.limit && g.queue.Len() == 0 {
 		g.inUse++
-		if placed {
-			g.waiting--
+		if p != nil {
+			g.places.Remove(p)
 		}
 		g.mu.Unlock()
 		return nil
 	}
-	if !placed {
-		if g.waiting >= g.maxWaiting {
+	t := &ticket{ready: make(chan struct{}), place: p}
+	if p == nil {
+		if g.places.Len() >= g.maxWaiting {
 			g.mu.Unlock()
-			return ErrSaturated
+			return errQueueFull
 		}
-		g.waiting++
+		t.place = g.places.PushBack(time.Now())
 	}
-	t := &ticket{ready: make(chan struct{})}
 	element := g.queue.PushBack(t)
 	g.mu.Unlock()
-	return g.await(ctx, t, element, placed)
+	return g.await(ctx, t, element, p == nil)
 }
 
-// await waits in the queue, at most timeout.
-func (g *gate) await(ctx context.Context, t *ticket, element *list.Element, placed bool) error {
+// await waits in the queue, at most timeout. own says that the place was taken for this wait only.
+func (g *gate) await(ctx context.Context, t *ticket, element *list.Element, own bool) error {
 	timer := time.NewTimer(g.timeout)
 	defer timer.Stop()
-	err := ErrSaturated
+	err := errNoneFree
 	select {
 	case <-t.ready:
 		return nil
@@ -83,8 +87,8 @@ func (g *gate) await(ctx context.Context, t *ticket, element *list.Element, plac
 	default:
 	}
 	g.queue.Remove(element)
-	if !placed {
-		g.waiting--
+	if own {
+		g.places.Remove(t.place)
 	}
 	return err
 }
@@ -102,29 +106,28 @@ func (g *gate) admit() {
 	for g.inUse < g.limit && g.queue.Len() > 0 {
 		t := g.queue.Remove(g.queue.Front()).(*ticket)
 		g.inUse++
-		g.waiting--
+		g.places.Remove(t.place)
 		close(t.ready)
 	}
 }
 
-// park takes a waiting place outside the queue, or fails with ErrSaturated. again says that the caller had a place
-// before: a query that waited its turn and then lost its connection is not turned away, and there are never more of
-// those than connections.
-func (g *gate) park(again bool) error {
+// park takes a place outside the queue, or fails with ErrSaturated. again says that the caller had one before: a query
+// that waited its turn and then lost its connection is not turned away, and there are never more of those than
+// connections.
+func (g *gate) park(again bool) (place, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.waiting >= g.maxWaiting && !again {
-		return ErrSaturated
+	if g.places.Len() >= g.maxWaiting && !again {
+		return nil, errQueueFull
 	}
-	g.waiting++
-	return nil
+	return g.places.PushBack(time.Now()), nil
 }
 
-// unpark gives a waiting place back.
-func (g *gate) unpark() {
+// unpark gives a place back.
+func (g *gate) unpark(p place) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.waiting--
+	g.places.Remove(p)
 }
 
 // rampUp starts over at 4 admissions and doubles them every 50 ms, so that a database that has just come back is not
@@ -149,9 +152,26 @@ func (g *gate) widen() {
 	g.admit()
 }
 
-// waitingQueue returns the number of waiting places taken.
+// waitingQueue returns the number of places taken.
 func (g *gate) waitingQueue() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.waiting
+	return g.places.Len()
+}
+
+// oldestWait returns how long the query that waits longest has waited, 0 when none does.
+func (g *gate) oldestWait() time.Duration {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if oldest := g.places.Front(); oldest != nil {
+		return time.Since(oldest.Value.(time.Time))
+	}
+	return 0
+}
+
+// admissionLimit returns how many queries may be in service now.
+func (g *gate) admissionLimit() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.limit
 }

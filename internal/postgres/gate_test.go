@@ -27,14 +27,14 @@ func TestGate(t *testing.T) {
 
 	bubble("FirstComeFirstServed", func(t *testing.T) {
 		g := newGate(1, 100, time.Minute)
-		if err := g.enter(t.Context(), false); err != nil {
+		if err := g.enter(t.Context(), nil); err != nil {
 			t.Fatal(err)
 		}
 		var mu sync.Mutex
 		var order []int
 		for i := range 20 {
 			go func() {
-				if err := g.enter(t.Context(), false); err != nil {
+				if err := g.enter(t.Context(), nil); err != nil {
 					t.Error(err)
 				}
 				mu.Lock()
@@ -44,8 +44,9 @@ func TestGate(t *testing.T) {
 			}()
 			synctest.Wait()
 		}
-		if got := g.waitingQueue(); got != 20 {
-			t.Errorf("waiting: got %d, want 20", got)
+		time.Sleep(time.Second)
+		if got := g.waitingQueue(); got != 20 || g.oldestWait() != time.Second {
+			t.Errorf("waiting: got %d for %v, want 20 for 1s", got, g.oldestWait())
 		}
 		g.leave()
 		synctest.Wait()
@@ -59,20 +60,20 @@ func TestGate(t *testing.T) {
 
 	bubble("RefusesOneTooManyAtOnce", func(t *testing.T) {
 		g := newGate(1, 2, time.Minute)
-		_ = g.enter(t.Context(), false)
-		if err := g.park(false); err != nil { // parked and queued share the places
+		_ = g.enter(t.Context(), nil)
+		if _, err := g.park(false); err != nil { // parked and queued share the places
 			t.Fatal(err)
 		}
-		go func() { _ = g.enter(t.Context(), false) }()
+		go func() { _ = g.enter(t.Context(), nil) }()
 		synctest.Wait()
 		begin := time.Now()
-		if err := g.enter(t.Context(), false); !errors.Is(err, ErrSaturated) || time.Since(begin) != 0 {
+		if err := g.enter(t.Context(), nil); !errors.Is(err, ErrSaturated) || time.Since(begin) != 0 {
 			t.Errorf("got %v after %v, want ErrSaturated at once", err, time.Since(begin))
 		}
-		if err := g.park(false); !errors.Is(err, ErrSaturated) {
+		if _, err := g.park(false); !errors.Is(err, ErrSaturated) {
 			t.Errorf("park: got %v, want ErrSaturated", err)
 		}
-		if err := g.park(true); err != nil {
+		if _, err := g.park(true); err != nil {
 			t.Errorf("park of a query that waited before: %v", err)
 		}
 		g.leave()
@@ -80,15 +81,15 @@ func TestGate(t *testing.T) {
 
 	bubble("GivesUpAfterTheTimeout", func(t *testing.T) {
 		g := newGate(1, 5, 10*time.Second)
-		_ = g.enter(t.Context(), false)
+		_ = g.enter(t.Context(), nil)
 		begin := time.Now()
-		err := g.enter(t.Context(), false)
+		err := g.enter(t.Context(), nil)
 		if !errors.Is(err, ErrSaturated) || time.Since(begin) != 10*time.Second {
 			t.Errorf("got %v after %v, want ErrSaturated after 10s", err, time.Since(begin))
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if err := g.enter(ctx, false); !errors.Is(err, context.DeadlineExceeded) {
+		if err := g.enter(ctx, nil); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v, want the caller's deadline", err)
 		}
 		if g.waitingQueue() != 0 || g.queue.Len() != 0 {
@@ -98,12 +99,13 @@ func TestGate(t *testing.T) {
 
 	bubble("KeepsThePlaceOfAParkedQuery", func(t *testing.T) {
 		g := newGate(1, 1, time.Minute)
-		_ = g.enter(t.Context(), false)
-		if err := g.park(false); err != nil {
+		_ = g.enter(t.Context(), nil)
+		p, err := g.park(false)
+		if err != nil {
 			t.Fatal(err)
 		}
 		admitted := false
-		go func() { admitted = g.enter(t.Context(), true) == nil }()
+		go func() { admitted = g.enter(t.Context(), p) == nil }()
 		synctest.Wait()
 		if got := g.waitingQueue(); got != 1 {
 			t.Errorf("waiting: got %d, want the parked one only", got)
@@ -119,7 +121,7 @@ func TestGate(t *testing.T) {
 		g := newGate(20, 100, time.Minute)
 		g.rampUp()
 		for range 40 {
-			go func() { _ = g.enter(t.Context(), false) }()
+			go func() { _ = g.enter(t.Context(), nil) }()
 		}
 		for _, want := range []int{4, 8, 16, 20, 20} {
 			synctest.Wait()

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"speedybites/internal/postgres/cluster"
+	"speedybites/internal/postgres/sqlstate"
 )
 
 // probeLimit is the prober's statement limit on the server, in case its own are not enough.
@@ -57,13 +58,14 @@ type prober struct {
 	config *pgx.ConnConfig
 	hosts  []host
 	dialer *net.Dialer
+	db     *DB // for what is measured and traced
 	// timeline is the highest seen. A standby that is promoted starts a new one, so that a former primary that comes
 	// back can be told from it.
 	timeline atomic.Uint64
 }
 
-func newProber(pooled *pgx.ConnConfig, dialer *net.Dialer) *prober {
-	p := &prober{config: pooled.Copy(), hosts: hostsOf(pooled), dialer: dialer}
+func newProber(pooled *pgx.ConnConfig, db *DB) *prober {
+	p := &prober{config: pooled.Copy(), hosts: hostsOf(pooled), dialer: newDialer(), db: db}
 	p.config.Tracer = nil
 	p.config.DefaultQueryExecMode = pgx.QueryExecModeExec // nothing is prepared on a connection that may go any time
 	p.config.ConnectTimeout = 0                           // the monitor's context bounds it
@@ -73,7 +75,9 @@ func newProber(pooled *pgx.ConnConfig, dialer *net.Dialer) *prober {
 
 // login asks every host at once and returns a session with the first that is the primary, so that one which hangs costs
 // nothing. Its error is of all hosts.
-func (p *prober) login(ctx context.Context) (cluster.Session, error) {
+func (p *prober) login(ctx context.Context) (s cluster.Session, err error) {
+	ctx, span := p.db.startSpan(ctx, "prober.login", true)
+	defer func() { p.db.checked(span, err) }()
 	if len(p.hosts) == 1 {
 		return p.loginTo(ctx, p.hosts[0])
 	}
@@ -119,7 +123,9 @@ func (p *prober) loginTo(ctx context.Context, h host) (cluster.Session, error) {
 		if established.Load() {
 			return nil, errNoDial
 		}
-		return p.dialer.DialContext(ctx, network, address)
+		nc, err := p.dialer.DialContext(ctx, network, address)
+		p.db.dialed(dialProber, err)
+		return nc, err
 	}
 	cc.ValidateConnect = nil // Ping does it
 	conn, err := pgx.ConnectConfig(ctx, cc)
@@ -128,7 +134,7 @@ func (p *prober) loginTo(ctx context.Context, h host) (cluster.Session, error) {
 	}
 	established.Store(true)
 	s := &probe{conn: conn, prober: p, host: h.name}
-	if err := s.Ping(ctx); err != nil {
+	if err := s.look(ctx); err != nil {
 		s.Close()
 		return nil, fmt.Errorf("%s: %w", h.name, err)
 	}
@@ -149,6 +155,22 @@ const role = `SELECT pg_is_in_recovery() OR current_setting('transaction_read_on
 
 // Ping asks for the role: a primary that was demoted still answers.
 func (p *probe) Ping(ctx context.Context) error {
+	ctx, span := p.prober.db.startSpan(ctx, "prober.ping", true)
+	err := p.look(ctx)
+	p.prober.db.checked(span, err)
+	return err
+}
+
+// checked accounts for a look of the prober at the database.
+func (db *DB) checked(s span, err error) {
+	db.metrics.checks[err == nil].Inc()
+	if err == nil {
+		db.metrics.lastSuccess.SetToCurrentTime()
+	}
+	s.end(verdictOf(sqlstate.Classify(context.Background(), err)), err)
+}
+
+func (p *probe) look(ctx context.Context) error {
 	var (
 		readOnly bool
 		hex      string

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+
 	"speedybites/internal/postgres/breaker"
 	"speedybites/internal/postgres/cluster"
 	"speedybites/internal/postgres/sqlstate"
@@ -19,12 +21,17 @@ type query struct {
 	read  func(context.Context, Querier) error
 	write func(context.Context, *Tx) error
 	trial bool // decides in HALF_OPEN, so it must not wait for the end of an outage
+	root  bool // nobody's request: its spans are a trace of their own
+
+	metrics  *queryMetrics
+	span     span
+	attempts int // made so far
 
 	epoch   uint64    // the prober's, when the last attempt began
 	check   uint64    // the check whose verdict tells why the last attempt failed
 	first   time.Time // when the first attempt failed
-	placed  bool      // holds a place among the waiting
-	waited  bool      // held one before
+	place   place     // among the waiting
+	waited  bool      // had one before
 	inDoubt bool      // a COMMIT was sent and its answer lost
 }
 
@@ -32,36 +39,97 @@ type query struct {
 func (q *query) run(ctx context.Context) error {
 	permit, err := q.db.breaker.Allow()
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+		q.db.metrics.breaker[kindRejected].Inc()
+		q.db.metrics.of(q.name).calls[refusedOpen].Inc()
+		_, s := q.db.startSpan(ctx, q.name, false)
+		s.set(attribute.String("speedybites.breaker", "rejected"))
+		err = fmt.Errorf("%w: %w", ErrUnavailable, err)
+		s.end(disconnected, err)
+		return err
 	}
 	q.trial = permit.Trial()
 	return q.runWith(ctx, permit)
 }
 
 func (q *query) runWith(ctx context.Context, permit breaker.Permit) error {
-	outcome := breaker.Neutral // also of a panic
+	ctx = q.begin(ctx)
+	outcome, kind := breaker.Neutral, kindNeutral // also of a panic
+	v, err := abandoned, error(nil)
+	if q.trial {
+		q.db.metrics.breaker[kindTrial].Inc()
+		q.span.set(attribute.String("speedybites.breaker", "trial"))
+	}
 	defer func() {
-		if q.placed {
-			q.db.gate.unpark()
+		if q.place != nil {
+			q.db.gate.unpark(q.place)
 		}
-		permit.Done(outcome, q.epoch)
+		permit.Done(ctx, outcome, q.epoch)
+		q.db.metrics.breaker[kind].Inc()
+		q.end(v, err)
 	}()
-	v, err := q.rounds(ctx)
+	v, err = q.rounds(ctx)
 	switch v {
 	case answered, conflicting, overdue:
-		outcome = breaker.Answered
+		outcome, kind = breaker.Answered, kindSuccess
 	case disconnected:
-		outcome = breaker.Failed
+		outcome, kind = breaker.Failed, kindFailure
 	case locked, abandoned, refused:
 	}
 	return v.asError(err)
+}
+
+// once makes one attempt without the breaker.
+func (q *query) once(ctx context.Context) error {
+	ctx = q.begin(ctx)
+	v, err := q.attempt(ctx)
+	q.end(v, err)
+	return v.asError(err)
+}
+
+func (q *query) begin(ctx context.Context) context.Context {
+	q.metrics = q.db.metrics.of(q.name)
+	ctx, q.span = q.db.startSpan(ctx, q.name, q.root)
+	return ctx
+}
+
+// end accounts for the whole call.
+func (q *query) end(v verdict, err error) {
+	q.metrics.calls[q.result(v)].Inc()
+	if q.span.on() {
+		q.span.set(attribute.String("db.system.name", "postgresql"), attribute.String("db.query.summary", q.name),
+			attribute.Int("speedybites.attempts", q.attempts))
+		if q.waited {
+			q.span.set(attrOutage.Bool(true))
+		}
+		q.span.end(v, err)
+	}
+}
+
+func (q *query) result(v verdict) result {
+	again := q.attempts > 1 || q.waited
+	switch v {
+	case answered:
+		if again {
+			return successAfterRetry
+		}
+		return successFirst
+	case refused:
+		return refusedCapacity
+	case abandoned:
+		return abandonedCall
+	case disconnected, locked, conflicting, overdue:
+	}
+	if again {
+		return failedAfterRetry
+	}
+	return failedFirst
 }
 
 // rounds makes attempts, waits for the end of an outage, and makes attempts again, until the query is answered or must
 // not wait any longer.
 func (q *query) rounds(ctx context.Context) (verdict, error) {
 	for {
-		v, err := q.attempts(ctx)
+		v, err := q.round(ctx)
 		if v != disconnected || !q.mayBridge() {
 			return v, err
 		}
@@ -79,9 +147,9 @@ func (db *DB) bridgeable(view *cluster.View) bool {
 
 func (q *query) mayBridge() bool { return q.db.cfg.OutageGrace > 0 && !q.trial }
 
-// attempts makes one round of attempts with exponential backoff. It ends early when the database is known to be lost
-// and the query may wait for its return instead.
-func (q *query) attempts(ctx context.Context) (verdict, error) {
+// round makes attempts with exponential backoff. It ends early when the database is known to be lost and the query may
+// wait for its return instead.
+func (q *query) round(ctx context.Context) (verdict, error) {
 	for n := 1; ; n++ {
 		v, err := q.attempt(ctx)
 		if v != disconnected && v != conflicting {
@@ -90,34 +158,55 @@ func (q *query) attempts(ctx context.Context) (verdict, error) {
 		if v == disconnected && q.mayBridge() && q.db.bridgeable(q.db.monitor.View()) {
 			return v, err
 		}
-		if !q.db.cfg.Retry.Wait(ctx, n) {
+		began := time.Now()
+		again := q.db.cfg.Retry.Wait(ctx, n)
+		if waited := time.Since(began); waited > time.Millisecond {
+			q.db.metrics.backoff.Observe(waited.Seconds())
+			q.span.event("backoff", millis("duration_ms", waited), attribute.Int("after_attempt", q.attempts))
+		}
+		if !again {
 			if ctx.Err() != nil {
 				return abandoned, ctx.Err()
 			}
 			return v, err
 		}
+		reason := reasonOf(err)
+		q.db.metrics.retries[reason].Inc()
 		q.db.log.LogAttrs(ctx, slog.LevelWarn, "query retried", slog.String("query", q.name), slog.Int("attempt", n+1),
-			slog.String("sqlstate", sqlstate.Code(err)), slog.Any("error", err))
+			slog.String("reason", reason), slog.String("sqlstate", sqlstate.Code(err)), slog.Any("error", err))
 	}
 }
 
 // attempt runs the query once, on a connection of the database that the prober knows to be there.
-func (q *query) attempt(ctx context.Context) (verdict, error) {
+func (q *query) attempt(ctx context.Context) (v verdict, err error) {
+	q.attempts++
+	ctx, s := q.db.startSpan(ctx, "attempt", false)
+	defer func() {
+		q.metrics.attempts[v].Inc()
+		if s.on() {
+			s.set(attribute.Int("speedybites.attempt", q.attempts), attribute.Int64("speedybites.epoch", int64(q.epoch))) //nolint:gosec // counts up from 1
+			s.end(v, err)
+		}
+	}()
 	if v, err := q.look(); err != nil {
 		return v, err
 	}
-	if err := q.db.gate.enter(ctx, q.placed); err != nil {
+	began := time.Now()
+	if err := q.db.gate.enter(ctx, q.place); err != nil {
 		if errors.Is(err, ErrSaturated) {
+			if errors.Is(err, errNoneFree) {
+				q.db.metrics.timeouts.Inc()
+			}
 			return refused, err
 		}
 		return abandoned, err
 	}
-	q.placed = false
+	q.place = nil
 	defer q.db.gate.leave()
 	if v, err := q.look(); err != nil { // the wait may have been long
 		return v, err
 	}
-	return q.serve(ctx)
+	return q.serve(ctx, began)
 }
 
 // look asks the prober before dialing or queueing.
@@ -138,8 +227,8 @@ func (q *query) look() (verdict, error) {
 	return locked, view.Err
 }
 
-// serve runs the query's function on a pooled connection.
-func (q *query) serve(ctx context.Context) (verdict, error) {
+// serve runs the query's function on a pooled connection, which it has been waiting for since began.
+func (q *query) serve(ctx context.Context, began time.Time) (verdict, error) {
 	conn, err := q.db.pool.Acquire(ctx)
 	if err != nil {
 		v := verdictOf(sqlstate.Classify(ctx, err))
@@ -151,28 +240,24 @@ func (q *query) serve(ctx context.Context) (verdict, error) {
 	}
 	defer conn.Release()
 	s := sessionOf(conn.Conn())
+	s.rows = 0
+	acquired := time.Now()
+	q.db.metrics.waitTime.Observe(acquired.Sub(began).Seconds())
 	if q.read != nil {
 		err = q.read(ctx, conn)
-		if err == nil {
-			return answered, nil
-		}
-		v := classify(ctx, s, err)
-		q.suspect(v, false)
-		return v, err
+	} else {
+		err = q.transact(ctx, conn.Conn(), s)
 	}
-	tx := &Tx{conn: conn.Conn(), session: s, inDoubt: q.inDoubt}
-	err = q.write(ctx, tx)
-	if err == nil {
-		err = tx.commit(ctx)
+	v := answered
+	if err != nil {
+		v = classify(ctx, s, err)
 	}
-	if err == nil {
-		return answered, nil
+	used := time.Since(acquired)
+	q.db.metrics.useTime.Observe(used.Seconds())
+	if o := q.metrics.duration[v]; o != nil {
+		observe(ctx, o, used)
+		q.metrics.rows.Observe(float64(s.rows))
 	}
-	v := classify(ctx, s, err)
-	if tx.sent && !tx.committed && (v == overdue || v == abandoned || sqlstate.Ambiguous(sqlstate.Classify(ctx, err), err)) {
-		q.inDoubt = true
-	}
-	tx.rollback(ctx)
 	q.suspect(v, false)
 	return v, err
 }
@@ -191,68 +276,5 @@ func (q *query) failed(check uint64) {
 	q.check = check
 	if q.first.IsZero() {
 		q.first = time.Now()
-	}
-}
-
-// bridge waits until the query should be run again, because the database is back or the sessions of an earlier epoch
-// were to blame, or until it must not wait any longer; err is its last. The loss, and the query, are bridged for the
-// grace counted from their own first failure. A query that will be run again keeps its place among the waiting until it
-// is admitted, lest new arrivals push it out.
-func (q *query) bridge(ctx context.Context, err error) (again bool, v verdict, _ error) {
-	grace := q.db.cfg.OutageGrace
-	for {
-		view := q.db.monitor.View()
-		deadline := q.first.Add(grace)
-		switch view.State {
-		case cluster.Connected:
-			if view.Epoch == q.epoch && view.Check >= q.check {
-				return false, disconnected, err // it is there, and it serves others
-			}
-			if view.Epoch != q.epoch && time.Now().Before(deadline) {
-				return true, answered, nil
-			}
-		case cluster.Lost:
-			if end := view.Since.Add(grace); end.Before(deadline) {
-				deadline = end
-			}
-		case cluster.AuthenticationFailed, cluster.DatabaseMissing:
-			return false, locked, view.Err
-		}
-		wait := time.Until(deadline)
-		if wait <= 0 {
-			return false, disconnected, err
-		}
-		if !q.placed {
-			if err := q.db.gate.park(q.waited); err != nil {
-				return false, refused, err
-			}
-			q.placed, q.waited = true, true
-		}
-		if ctxErr := await(ctx, view.Changed, wait); ctxErr != nil {
-			return false, abandoned, q.gaveUp(ctxErr, err)
-		}
-	}
-}
-
-// gaveUp is the error of a caller that left while the database was away: its own cancellation, or the outage that made
-// it miss its deadline.
-func (q *query) gaveUp(ctxErr, err error) error {
-	if errors.Is(ctxErr, context.DeadlineExceeded) {
-		return fmt.Errorf("%w: %w (%w)", ErrUnavailable, ctxErr, err)
-	}
-	return ctxErr
-}
-
-// await waits for change, at most for wait. The error is ctx's.
-func await(ctx context.Context, change <-chan struct{}, wait time.Duration) error {
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-change:
-		return nil
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // The reasons why this package cut a session.
@@ -36,6 +37,7 @@ type session struct {
 	// (https://www.postgresql.org/docs/current/warm-standby.html §27.2.8.3), so that none is sent.
 	committing atomic.Int64
 	cut        atomic.Pointer[error]
+	rows       int64 // returned or changed since the attempt began; its goroutine's
 }
 
 // start is the origin of the sessions' clock: monotonic, and one atomic word wide.
@@ -94,9 +96,10 @@ func (statements) begin(ctx context.Context, conn *pgx.Conn) context.Context {
 	return ctx
 }
 
-func (statements) end(conn *pgx.Conn) {
+func (statements) end(conn *pgx.Conn, tag pgconn.CommandTag) {
 	if s := sessionOf(conn); s != nil {
 		s.busy.Store(0)
+		s.rows += tag.RowsAffected()
 	}
 }
 
@@ -106,8 +109,8 @@ func (t statements) TraceQueryStart(ctx context.Context, conn *pgx.Conn, _ pgx.T
 }
 
 // TraceQueryEnd implements pgx.QueryTracer.
-func (t statements) TraceQueryEnd(_ context.Context, conn *pgx.Conn, _ pgx.TraceQueryEndData) {
-	t.end(conn)
+func (t statements) TraceQueryEnd(_ context.Context, conn *pgx.Conn, d pgx.TraceQueryEndData) {
+	t.end(conn, d.CommandTag)
 }
 
 // TraceBatchStart implements pgx.BatchTracer.
@@ -116,13 +119,14 @@ func (t statements) TraceBatchStart(ctx context.Context, conn *pgx.Conn, _ pgx.T
 }
 
 // TraceBatchQuery implements pgx.BatchTracer: one statement has been answered, the next one's time begins.
-func (t statements) TraceBatchQuery(ctx context.Context, conn *pgx.Conn, _ pgx.TraceBatchQueryData) {
+func (t statements) TraceBatchQuery(ctx context.Context, conn *pgx.Conn, d pgx.TraceBatchQueryData) {
+	t.end(conn, d.CommandTag)
 	t.begin(ctx, conn)
 }
 
 // TraceBatchEnd implements pgx.BatchTracer.
 func (t statements) TraceBatchEnd(_ context.Context, conn *pgx.Conn, _ pgx.TraceBatchEndData) {
-	t.end(conn)
+	t.end(conn, pgconn.CommandTag{})
 }
 
 // TraceCopyFromStart implements pgx.CopyFromTracer.
@@ -131,8 +135,8 @@ func (t statements) TraceCopyFromStart(ctx context.Context, conn *pgx.Conn, _ pg
 }
 
 // TraceCopyFromEnd implements pgx.CopyFromTracer.
-func (t statements) TraceCopyFromEnd(_ context.Context, conn *pgx.Conn, _ pgx.TraceCopyFromEndData) {
-	t.end(conn)
+func (t statements) TraceCopyFromEnd(_ context.Context, conn *pgx.Conn, d pgx.TraceCopyFromEndData) {
+	t.end(conn, d.CommandTag)
 }
 
 // sessionOf returns the session below a connection made by a connector, nil while that is still being made.
@@ -197,6 +201,8 @@ type connector struct {
 	// lost is done when the database is lost: a dial under way then would only find out late.
 	lost        func() (context.Context, bool)
 	established atomic.Pointer[session]
+	dialed      func(purpose string, err error)
+	began       time.Time
 }
 
 // dial is the connection's pgconn.DialFunc.
@@ -213,6 +219,11 @@ func (c *connector) dial(ctx context.Context, network, address string) (net.Conn
 	stop := context.AfterFunc(lost, func() { cancel(errSevered) })
 	defer stop()
 	nc, err := c.dialer.DialContext(ctx, network, address)
+	if c.established.Load() == nil {
+		c.dialed(dialPool, err)
+	} else {
+		c.dialed(dialCancel, err)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"speedybites/internal/postgres/sqlstate"
 )
 
 // Querier runs statements on one connection. *Tx is one; so is what Read passes to its function.
@@ -89,6 +91,26 @@ func (tx *Tx) CommitWith(ctx context.Context, b *pgx.Batch) error {
 		err := tx.conn.SendBatch(ctx, b).Close()
 		return tag, err
 	})
+}
+
+// transact runs the query's function in a transaction, commits it, and notes when the fate of COMMIT is unknown.
+func (q *query) transact(ctx context.Context, conn *pgx.Conn, s *session) error {
+	tx := &Tx{conn: conn, session: s, inDoubt: q.inDoubt}
+	err := q.write(ctx, tx)
+	if err == nil {
+		err = tx.commit(ctx)
+	}
+	if err == nil {
+		return nil
+	}
+	if v := classify(ctx, s, err); tx.sent && !tx.committed &&
+		(v == overdue || v == abandoned || sqlstate.Ambiguous(sqlstate.Classify(ctx, err), err)) {
+		q.inDoubt = true
+		q.db.metrics.inDoubt.Inc()
+		q.span.event("commit in doubt")
+	}
+	tx.rollback(ctx)
+	return err
 }
 
 // commit ends a transaction that CommitWith has not ended. One that never began has nothing to commit.

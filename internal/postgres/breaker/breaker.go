@@ -1,10 +1,13 @@
 package breaker
 
 import (
+	"context"
 	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 // ErrOpen is returned by Allow while the breaker lets nothing through.
@@ -49,6 +52,8 @@ const (
 
 // Transition is one change of state.
 type Transition struct {
+	// ID is drawn for it, so that log, trace, metric and audit can name the same one.
+	ID       uuid.UUID
 	From, To State
 	At       time.Time
 	Reason   string // one of a fixed set of phrases
@@ -73,7 +78,8 @@ type Config struct {
 	Timeout time.Duration
 	// OnTransition, when not nil, is told of every change of state in order, under the breaker's lock: it must not block
 	// and must not call the breaker.
-	OnTransition func(Transition)
+	// ctx is that of the query whose end was the cause, or the background's.
+	OnTransition func(context.Context, Transition)
 }
 
 // Validate reports a configuration that makes no sense.
@@ -108,6 +114,8 @@ type Breaker struct {
 	lost    bool   // the reconnector knows that the database is out of reach
 	epoch   uint64 // of the reconnector's latest connection
 	history []Transition
+	entered time.Time        // when the current state began
+	spent   [3]time.Duration // in each state, the current one's not yet
 }
 
 // New returns a closed Breaker.
@@ -119,7 +127,7 @@ func New(cfg Config) (*Breaker, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Breaker{cfg: cfg, circuit: c}, nil
+	return &Breaker{cfg: cfg, circuit: c, entered: time.Now()}, nil
 }
 
 // Permit is the leave to run one query. Done must be called on it exactly once.
@@ -164,8 +172,8 @@ func (b *Breaker) Elapse() State {
 }
 
 // Done ends the query. epoch is the reconnector's epoch when the query's last attempt began: a failure that is older
-// than the latest connection does not hold the breaker open.
-func (p Permit) Done(outcome Outcome, epoch uint64) {
+// than the latest connection does not hold the breaker open. ctx only goes to OnTransition.
+func (p Permit) Done(ctx context.Context, outcome Outcome, epoch uint64) {
 	b := p.breaker
 	if outcome == Neutral && !p.trial {
 		return
@@ -179,7 +187,7 @@ func (p Permit) Done(outcome Outcome, epoch uint64) {
 		return
 	}
 	if p.trial {
-		b.endTrial(outcome, epoch)
+		b.endTrial(ctx, outcome, epoch)
 		return
 	}
 	if outcome == Answered {
@@ -187,7 +195,7 @@ func (p Permit) Done(outcome Outcome, epoch uint64) {
 		return
 	}
 	if b.failures.Add(1) >= int64(b.cfg.Threshold) {
-		b.open(ReasonThreshold, epoch)
+		b.open(ctx, ReasonThreshold, epoch)
 	}
 }
 
@@ -208,7 +216,7 @@ func (b *Breaker) DatabaseReached(epoch uint64) {
 	wasLost := b.lost
 	b.lost = false
 	if wasLost && b.state() == Open {
-		b.transition(HalfOpen, ReasonReached)
+		b.transition(context.Background(), HalfOpen, ReasonReached)
 	}
 }
 
@@ -226,6 +234,18 @@ func (b *Breaker) Transitions() []Transition {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return append([]Transition(nil), b.history...)
+}
+
+// TimeInStates returns the time spent in each state since New.
+func (b *Breaker) TimeInStates() map[State]time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	spent := make(map[State]time.Duration, len(b.spent))
+	for s, d := range b.spent {
+		spent[State(s)] = d
+	}
+	spent[b.state()] += time.Since(b.entered)
+	return spent
 }
 
 func (b *Breaker) state() State { return State(b.word.Load() & 3) }
@@ -250,37 +270,40 @@ func (b *Breaker) allow() (Permit, error) {
 // reconnector will say when it is back. mu is held.
 func (b *Breaker) elapse() {
 	if b.state() == Open && !b.lost && b.circuit.allow() {
-		b.transition(HalfOpen, ReasonElapsed)
+		b.transition(context.Background(), HalfOpen, ReasonElapsed)
 	}
 }
 
 // endTrial applies the result of the test query. mu is held.
-func (b *Breaker) endTrial(outcome Outcome, epoch uint64) {
+func (b *Breaker) endTrial(ctx context.Context, outcome Outcome, epoch uint64) {
 	b.trial = false
 	switch outcome {
 	case Answered:
 		b.failures.Store(0)
 		b.circuit.close()
-		b.transition(Closed, ReasonTrialPassed)
+		b.transition(ctx, Closed, ReasonTrialPassed)
 	case Failed:
-		b.open(ReasonTrialFailed, epoch)
+		b.open(ctx, ReasonTrialFailed, epoch)
 	case Neutral:
 	}
 }
 
 // open opens the breaker for a failure whose last attempt began at epoch. mu is held.
-func (b *Breaker) open(reason string, epoch uint64) {
+func (b *Breaker) open(ctx context.Context, reason string, epoch uint64) {
 	b.circuit.open()
-	b.transition(Open, reason)
+	b.transition(ctx, Open, reason)
 	if !b.lost && b.epoch > epoch {
-		b.transition(HalfOpen, ReasonReached)
+		b.transition(ctx, HalfOpen, ReasonReached)
 	}
 }
 
 // transition changes the state and starts a generation. mu is held.
-func (b *Breaker) transition(to State, reason string) {
+func (b *Breaker) transition(ctx context.Context, to State, reason string) {
 	word := b.word.Load()
-	t := Transition{From: State(word & 3), To: to, At: time.Now(), Reason: reason}
+	now := time.Now()
+	t := Transition{ID: uuid.Must(uuid.NewV7()), From: State(word & 3), To: to, At: now, Reason: reason}
+	b.spent[t.From] += now.Sub(b.entered)
+	b.entered = now
 	b.trial = false
 	b.word.Store((word>>2+1)<<2 | uint64(to))
 	if len(b.history) == historyLength {
@@ -289,6 +312,6 @@ func (b *Breaker) transition(to State, reason string) {
 	}
 	b.history = append(b.history, t)
 	if b.cfg.OnTransition != nil {
-		b.cfg.OnTransition(t)
+		b.cfg.OnTransition(ctx, t)
 	}
 }

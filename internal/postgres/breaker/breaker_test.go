@@ -1,6 +1,7 @@
 package breaker_test
 
 import (
+	"context"
 	"errors"
 	"sync"
 	"sync/atomic"
@@ -35,7 +36,7 @@ func run(tb testing.TB, b *breaker.Breaker, outcome breaker.Outcome) {
 	if err != nil {
 		tb.Fatalf("Allow in %v: %v", b.State(), err)
 	}
-	p.Done(outcome, 0)
+	p.Done(tb.Context(), outcome, 0)
 }
 
 func TestBreaker(t *testing.T) {
@@ -73,7 +74,7 @@ func TestBreaker(t *testing.T) {
 	t.Run("WholeCycle", func(t *testing.T) {
 		t.Parallel()
 		var seen []breaker.Transition
-		b := newBreaker(t, breaker.Config{Threshold: 1, OnTransition: func(tr breaker.Transition) { seen = append(seen, tr) }})
+		b := newBreaker(t, breaker.Config{Threshold: 1, OnTransition: func(_ context.Context, tr breaker.Transition) { seen = append(seen, tr) }})
 		b.DatabaseLost()
 		run(t, b, breaker.Failed)
 		b.DatabaseReached(1)
@@ -86,9 +87,12 @@ func TestBreaker(t *testing.T) {
 			{From: breaker.Open, To: breaker.HalfOpen, Reason: breaker.ReasonReached},
 			{From: breaker.HalfOpen, To: breaker.Closed, Reason: breaker.ReasonTrialPassed},
 		}
-		ignoreTime := cmpopts.IgnoreFields(breaker.Transition{}, "At")
+		ignoreTime := cmpopts.IgnoreFields(breaker.Transition{}, "At", "ID")
 		if diff := cmp.Diff(want, seen, ignoreTime); diff != "" {
 			t.Errorf("transitions (-want +got):\n%s", diff)
+		}
+		if spent := b.TimeInStates(); spent[breaker.Closed] <= 0 || spent[breaker.Open] <= 0 || spent[breaker.HalfOpen] <= 0 {
+			t.Errorf("time in states: %v", spent)
 		}
 		if diff := cmp.Diff(seen, b.Transitions()); diff != "" {
 			t.Errorf("history differs from what was announced (-announced +history):\n%s", diff)
@@ -166,7 +170,7 @@ func TestConcurrent(t *testing.T) {
 				if p.Trial() {
 					trials.Add(-1)
 				}
-				p.Done(outcome, epoch.Load())
+				p.Done(t.Context(), outcome, epoch.Load())
 			}
 		})
 	}
@@ -187,11 +191,12 @@ func TestConcurrent(t *testing.T) {
 }
 
 func BenchmarkClosed(b *testing.B) {
+	ctx := b.Context()
 	br := newBreaker(b, breaker.Config{})
 	b.ReportAllocs()
 	for b.Loop() {
 		p, _ := br.Allow()
-		p.Done(breaker.Answered, 0)
+		p.Done(ctx, breaker.Answered, 0)
 	}
 }
 

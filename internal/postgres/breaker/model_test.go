@@ -1,6 +1,7 @@
 package breaker
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"strconv"
@@ -165,7 +166,7 @@ func (r *rig) finish(rng *rand.Rand) {
 		q.epoch = r.m.epoch // its last attempt began just now
 	}
 	r.log("done outcome=%d trial=%v epoch=%d", outcome, q.permit.Trial(), q.epoch)
-	q.permit.Done(outcome, q.epoch)
+	q.permit.Done(context.Background(), outcome, q.epoch)
 	r.m.done(q.model, outcome, q.epoch)
 }
 

@@ -1,0 +1,151 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+
+	"speedybites/internal/postgres/breaker"
+	"speedybites/internal/postgres/cluster"
+	"speedybites/internal/postgres/sqlstate"
+)
+
+// attrOutage marks spans of an outage: a trace with one of them is kept whatever the sampling ratio.
+const attrOutage = attribute.Key("speedybites.outage")
+
+// networkReason names what went wrong on the network, for labels: refused, timeout, reset or other.
+func networkReason(err error) string {
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "refused"
+	case errors.Is(err, context.DeadlineExceeded), pgconn.Timeout(err), errors.Is(err, syscall.ETIMEDOUT):
+		return "timeout"
+	}
+	if sqlstate.Code(err) == "" && sqlstate.Classify(context.Background(), err) == sqlstate.Connection {
+		return "reset"
+	}
+	return "other"
+}
+
+// span is a span, or nothing where nobody records. Its methods do nothing then, and cost nothing.
+type span struct{ trace.Span }
+
+// startSpan starts a span below that of ctx if that one records. With root, it starts a trace where ctx has none: for
+// loops that no request waits for.
+func (db *DB) startSpan(ctx context.Context, name string, root bool) (context.Context, span) {
+	if db.tracer == nil {
+		return ctx, span{}
+	}
+	parent := trace.SpanFromContext(ctx)
+	if !parent.IsRecording() && (!root || parent.SpanContext().IsValid()) {
+		return ctx, span{}
+	}
+	ctx, s := db.tracer.Start(ctx, name)
+	if !s.IsRecording() {
+		return ctx, span{}
+	}
+	return ctx, span{s}
+}
+
+func (s span) on() bool { return s.Span != nil }
+
+func (s span) set(attrs ...attribute.KeyValue) {
+	if s.on() {
+		s.SetAttributes(attrs...)
+	}
+}
+
+func (s span) event(name string, attrs ...attribute.KeyValue) {
+	if s.on() {
+		s.AddEvent(name, trace.WithAttributes(attrs...))
+	}
+}
+
+// end ends the span of an attempt or call with its verdict. Only what the database or the network did wrong is an
+// error: not what a caller asked for, nor its leaving.
+func (s span) end(v verdict, err error) {
+	if !s.on() {
+		return
+	}
+	switch v {
+	case disconnected, locked, overdue, conflicting, refused:
+		s.SetAttributes(attribute.String("error.type", verdicts[v]))
+		if code := sqlstate.Code(err); code != "" {
+			s.SetAttributes(attribute.String("db.response.status_code", code))
+		}
+		s.SetStatus(codes.Error, verdicts[v])
+	case answered, abandoned:
+	}
+	if v == disconnected {
+		s.SetAttributes(attrOutage.Bool(true))
+	}
+	s.End()
+}
+
+// millis is a duration as an attribute, in milliseconds.
+func millis(key string, d time.Duration) attribute.KeyValue {
+	return attribute.Float64(key, float64(d.Microseconds())/1000)
+}
+
+// onTransition makes a change of the breaker's state a log line, a metric and a span of its own, all with one id. It is
+// called under the breaker's lock.
+func (db *DB) onTransition(ctx context.Context, t breaker.Transition) {
+	level := slog.LevelWarn
+	switch t.To {
+	case breaker.Open:
+		level = slog.LevelError
+	case breaker.HalfOpen:
+		select {
+		case db.halfOpen <- struct{}{}:
+		default:
+		}
+	case breaker.Closed:
+		db.gate.rampUp()
+	}
+	spanCtx := context.WithoutCancel(ctx)
+	sc := trace.SpanContext{}
+	if db.tracer != nil {
+		cause := trace.SpanContextFromContext(ctx)
+		var s trace.Span
+		spanCtx, s = db.tracer.Start(spanCtx, "circuit_breaker.transition", trace.WithNewRoot(), trace.WithTimestamp(t.At),
+			trace.WithLinks(trace.Link{SpanContext: cause}), trace.WithAttributes(
+				attribute.String("speedybites.transition_id", t.ID.String()), attribute.String("speedybites.breaker", poolName),
+				attribute.String("speedybites.breaker.from", label(t.From)), attribute.String("speedybites.breaker.to", label(t.To)),
+				attribute.String("speedybites.breaker.reason", t.Reason), attrOutage.Bool(true),
+			))
+		sc = s.SpanContext()
+		s.End()
+	}
+	exemplar := prometheus.Labels{"transition_id": t.ID.String()}
+	if sc.IsValid() {
+		exemplar["trace_id"] = sc.TraceID().String()
+	}
+	if c, ok := db.metrics.transitions.WithLabelValues(poolName, label(t.From), label(t.To)).(prometheus.ExemplarAdder); ok {
+		c.AddWithExemplar(1, exemplar)
+	}
+	db.log.LogAttrs(spanCtx, level, "circuit breaker "+t.To.String(),
+		slog.String("transition_id", t.ID.String()), slog.String("from", t.From.String()),
+		slog.String("to", t.To.String()), slog.String("reason", t.Reason))
+	if db.announce != nil {
+		db.announce(t)
+	}
+}
+
+// endOutage accounts for an outage that is over, as a metric and as a span over its whole length.
+func (db *DB) endOutage(lost, now cluster.View) {
+	length := now.Since.Sub(lost.Since)
+	db.metrics.outageTime.Observe(length.Seconds())
+	if db.tracer != nil {
+		_, s := db.tracer.Start(context.Background(), "database.outage", trace.WithNewRoot(), trace.WithTimestamp(lost.Since))
+		s.SetAttributes(attrOutage.Bool(true), millis("speedybites.outage.duration_ms", length))
+		s.End(trace.WithTimestamp(now.Since))
+	}
+}
