@@ -164,6 +164,9 @@ func replaceAttr(groups []string, a slog.Attr) slog.Attr {
 			return slog.String(slog.LevelKey, level.String())
 		}
 	}
+	if a.Value.Kind() == slog.KindDuration { // slog writes nanoseconds, without saying so
+		a.Value = slog.StringValue(a.Value.Duration().String())
+	}
 	if isSecret(a.Key) || slices.ContainsFunc(groups, isSecret) {
 		a.Value = slog.StringValue("[redacted]")
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -55,22 +56,33 @@ type usageError struct{ error }
 func newRoot(environ []string) *cobra.Command {
 	// Commands that do not serve must not leave log files, so each loads the settings itself.
 	load := func() (config.Config, error) { return config.Load(environ, os.ReadFile) }
+	getenv := func(name string) string { return lookup(environ, name) }
 	root := &cobra.Command{
 		Use:           "speedy-bites",
 		Short:         "A food-ordering API that keeps working when PostgreSQL does not",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          cobra.NoArgs,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return serve(cmd, load) },
+		RunE:          func(cmd *cobra.Command, _ []string) error { return serve(cmd, load, getenv) },
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w\n\n%s", err, cmd.UsageString())}
 	})
-	root.AddCommand(newServe(load), newMigrate(load), newUser(load), newVersion())
+	root.AddCommand(newServe(load, getenv), newMigrate(load), newUser(load), newAudit(load), newVersion())
 	for _, cmd := range append(root.Commands(), root) {
 		asUsageErrors(cmd)
 	}
 	return root
+}
+
+// lookup returns a variable of an environment in the form of os.Environ.
+func lookup(environ []string, name string) string {
+	for _, entry := range environ {
+		if value, ok := strings.CutPrefix(entry, name+"="); ok {
+			return value
+		}
+	}
+	return ""
 }
 
 // asUsageErrors has cmd and those below it report wrong arguments as mistakes in the command line.

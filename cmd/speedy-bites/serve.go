@@ -13,16 +13,16 @@ import (
 
 type loadFunc func() (config.Config, error)
 
-func newServe(load loadFunc) *cobra.Command {
+func newServe(load loadFunc, getenv func(string) string) *cobra.Command {
 	return &cobra.Command{
 		Use:   "serve",
 		Short: "Serve the API (the default)",
 		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return serve(cmd, load) },
+		RunE:  func(cmd *cobra.Command, _ []string) error { return serve(cmd, load, getenv) },
 	}
 }
 
-func serve(cmd *cobra.Command, load loadFunc) error {
+func serve(cmd *cobra.Command, load loadFunc, getenv func(string) string) error {
 	cfg, err := load()
 	if err != nil {
 		return err
@@ -30,7 +30,7 @@ func serve(cmd *cobra.Command, load loadFunc) error {
 	if err := cfg.CheckDirs(); err != nil {
 		return err
 	}
-	a, err := app.New(cmd.Context(), cfg, app.Options{Version: version(), Stderr: cmd.ErrOrStderr()})
+	a, err := app.New(cmd.Context(), cfg, app.Options{Version: version(), Stderr: cmd.ErrOrStderr(), Getenv: getenv})
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"speedybites/internal/accounts"
@@ -30,8 +31,10 @@ type Options struct {
 	Version string
 	// DataDir is where the private PostgreSQL lives when no database is configured. Default .data.
 	DataDir string
-	// Stderr gets a copy of the log, and Stdout the first steps for a new user.
-	Stderr, Stdout io.Writer
+	// Stderr gets a copy of the log.
+	Stderr io.Writer
+	// Getenv returns the OTEL_* variables; nil means that none is set.
+	Getenv func(name string) string
 }
 
 // App is the running service. Create it with New.
@@ -41,12 +44,14 @@ type App struct {
 	log  *slog.Logger
 	logs *observability.Logs
 
-	private *localpg.Server
-	db      *postgres.DB
-	relay   *audit.Relay
-	orders  *ordering.Service
-	server  *httpapi.Server
-	addr    string
+	telemetry *observability.Telemetry
+	private   *localpg.Server
+	db        *postgres.DB
+	relay     atomic.Pointer[audit.Relay] // the database comes first, and may announce a transition before
+	orders    *ordering.Service
+	server    *httpapi.Server
+	addr      string
+	opsAddr   string
 
 	closers []closer
 	once    sync.Once
@@ -76,7 +81,7 @@ func New(ctx context.Context, cfg config.Config, opts Options) (_ *App, err erro
 	a.logs, err = observability.OpenLogs(observability.LogConfig{
 		Dir: cfg.Log.Dir, Level: cfg.Log.Level, MaxSizeMB: cfg.Log.MaxSizeMB, MaxBackups: cfg.Log.MaxBackups,
 		MaxAgeDays: cfg.Log.MaxAgeDays, Compress: cfg.Log.Compress,
-		Terminal: observability.IsTerminal(opts.Stderr), AttrsFromContext: requestAttrs,
+		Terminal: observability.IsTerminal(opts.Stderr), AttrsFromContext: requestAttrs, Thin: thinning,
 	}, opts.Stderr)
 	if err != nil {
 		return nil, err
@@ -88,6 +93,15 @@ func New(ctx context.Context, cfg config.Config, opts Options) (_ *App, err erro
 		a.log.WarnContext(ctx, "TOKEN_SECRET is not set: tokens end with this process and no other instance accepts them")
 	}
 
+	a.telemetry = observability.Start(ctx, observability.TelemetryConfig{
+		ServiceName: "speedy-bites", Version: opts.Version, Environment: string(cfg.Env), Getenv: opts.Getenv, Logger: a.log,
+	})
+	a.onClose("telemetry", a.telemetry.Shutdown)
+	registry := a.telemetry.Registry()
+	if err := registry.Register(a.logs); err != nil {
+		return nil, fmt.Errorf("log metrics: %w", err)
+	}
+
 	url := cfg.Database.URL.Reveal()
 	if url == "" {
 		if url, err = a.startPrivate(ctx); err != nil {
@@ -95,7 +109,9 @@ func New(ctx context.Context, cfg config.Config, opts Options) (_ *App, err erro
 		}
 	}
 	dbConfig := databaseConfig(cfg.Database, url)
-	a.db, err = postgres.Open(dbConfig, postgres.Deps{Logger: a.log})
+	a.db, err = postgres.Open(dbConfig, postgres.Deps{
+		Logger: a.log, Tracers: a.telemetry.Tracers(), Registerer: registry, Queries: queries(), OnTransition: a.auditTransition,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -107,17 +123,18 @@ func New(ctx context.Context, cfg config.Config, opts Options) (_ *App, err erro
 	if err != nil {
 		return nil, err
 	}
-	a.orders, err = ordering.New(a.db, ordering.Config{IdempotencyTTL: cfg.Idempotency.TTL})
+	a.orders, err = ordering.New(a.db, ordering.Config{IdempotencyTTL: cfg.Idempotency.TTL, Registerer: registry})
 	if err != nil {
 		return nil, err
 	}
-	a.relay, err = audit.NewRelay(audit.Config{
+	relay, err := audit.NewRelay(audit.Config{
 		DB: a.db, Sink: a.logs.Audit(), Tail: audit.FileTail{Path: filepath.Join(cfg.Log.Dir, "audit.log")}, Log: a.log,
-		Stream: audit.Stream(cfg.Log.Dir),
+		Stream: audit.Stream(cfg.Log.Dir), Registerer: registry,
 	})
 	if err != nil {
 		return nil, err
 	}
+	a.relay.Store(relay)
 
 	schema, err := a.prepareSchema(ctx, dbConfig)
 	if err != nil {
@@ -125,12 +142,17 @@ func New(ctx context.Context, cfg config.Config, opts Options) (_ *App, err erro
 	}
 	a.background(ctx, schema, a.relayAudit, a.deleteExpiredKeys)
 
+	pages, err := a.opsPages(ctx)
+	if err != nil {
+		return nil, err
+	}
 	a.server, err = httpapi.New(httpapi.Config{
-		Addr: cfg.HTTP.Addr(), Version: opts.Version,
+		Addr: cfg.HTTP.Addr(), Version: opts.Version, OpsLoopbackOnly: cfg.Env == config.Production,
 		// The longest that the database layer may take, and a little to answer.
 		RequestTimeout: cfg.Database.StatementTimeout + cfg.Database.OutageGrace + 10*time.Second,
 	}, httpapi.Deps{
 		Logger: a.log, Accounts: users, Catalog: catalog.New(a.db), Orders: a.orders, Health: a.health,
+		Tracers: a.telemetry.Tracers(), Registerer: registry, Ops: pages,
 	})
 	if err != nil {
 		return nil, err
@@ -146,6 +168,9 @@ func New(ctx context.Context, cfg config.Config, opts Options) (_ *App, err erro
 
 // Addr returns the address that the API listens on.
 func (a *App) Addr() string { return a.addr }
+
+// OpsAddr returns the address of the operators' listener, "" where they are on the API's.
+func (a *App) OpsAddr() string { return a.opsAddr }
 
 // DB returns the database, for commands and tests.
 func (a *App) DB() *postgres.DB { return a.db }

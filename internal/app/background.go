@@ -27,7 +27,7 @@ func (a *App) background(ctx context.Context, loops ...func(context.Context)) {
 		running.Wait()
 		// The changes of the last requests should reach audit.log now; what does not is safe in the table, for the next
 		// start.
-		if err := a.relay.Drain(stop); err != nil {
+		if err := a.relay.Load().Drain(stop); err != nil {
 			a.log.LogAttrs(stop, slog.LevelWarn, "audit entries left for the next start", slog.Any("error", err))
 		}
 		return nil
@@ -35,7 +35,7 @@ func (a *App) background(ctx context.Context, loops ...func(context.Context)) {
 }
 
 func (a *App) relayAudit(ctx context.Context) {
-	if err := a.relay.Run(ctx); err != nil {
+	if err := a.relay.Load().Run(ctx); err != nil {
 		a.log.LogAttrs(ctx, slog.LevelError, "audit relay ended", slog.Any("error", err))
 	}
 }

@@ -262,11 +262,14 @@ func (db *DB) beforeConnect(ctx context.Context, cc *pgx.ConnConfig) error {
 		return errNoDial
 	}
 	// Every session must be with the server that the prober knows to be the primary.
+	tries := 1
 	if i := slices.IndexFunc(db.hosts, func(h host) bool { return h.name == v.Server }); i >= 0 {
 		db.hosts[i].pin(cc)
+		tries += len(db.hosts[i].fallbacks)
 	}
 	c := &connector{
-		server: v.Server, dialer: newDialer(), sessions: &db.sessions, lost: db.connectedness, dialed: db.dialed, began: time.Now(),
+		server: v.Server, login: addresses{each: tries}, dialer: newDialer(), sessions: &db.sessions,
+		lost: db.connectedness, dialed: db.dialed, began: time.Now(),
 	}
 	cc.DialFunc = c.dial
 	return nil

@@ -113,14 +113,13 @@ func (p *prober) login(ctx context.Context) (s cluster.Session, err error) {
 	return nil, errors.Join(errs...)
 }
 
-// loginTo makes a connection to one host and looks at its role. It dials for nothing else: pgx would dial again to
-// cancel a query that was given up.
+// loginTo makes a connection to one host and looks at its role. It dials for nothing else, such as pgx's cancel requests.
 func (p *prober) loginTo(ctx context.Context, h host) (cluster.Session, error) {
 	cc := p.config.Copy()
 	h.pin(cc)
-	var established atomic.Bool
+	login := addresses{each: 1 + len(h.fallbacks)}
 	cc.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
-		if established.Load() {
+		if !login.take(address) {
 			return nil, errNoDial
 		}
 		nc, err := p.dialer.DialContext(ctx, network, address)
@@ -132,7 +131,6 @@ func (p *prober) loginTo(ctx context.Context, h host) (cluster.Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	established.Store(true)
 	s := &probe{conn: conn, prober: p, host: h.name}
 	if err := s.look(ctx); err != nil {
 		s.Close()

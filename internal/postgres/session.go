@@ -192,10 +192,31 @@ func (s *session) Close() error {
 	return s.Conn.Close()
 }
 
+// addresses bounds the dials of one login: each address of the host once for each TLS setting there is to try. pgx dials
+// an address again where its server hangs up during the login, to cancel what has not begun.
+type addresses struct {
+	each int
+
+	mu     sync.Mutex
+	dialed map[string]int
+}
+
+// take reports whether address may be dialed.
+func (a *addresses) take(address string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.dialed == nil {
+		a.dialed = make(map[string]int)
+	}
+	a.dialed[address]++
+	return a.dialed[address] <= a.each
+}
+
 // connector makes one pooled connection: the first dials, one for each address, until it is established; after that pgx
 // dials only to send a cancel request for it.
 type connector struct {
 	server   string // host:port, as the prober names it
+	login    addresses
 	dialer   *net.Dialer
 	sessions *sessions
 	// lost is done when the database is lost: a dial under way then would only find out late.
@@ -211,7 +232,9 @@ func (c *connector) dial(ctx context.Context, network, address string) (net.Conn
 	if !connected {
 		return nil, errNoDial
 	}
-	if s := c.established.Load(); s != nil && (s.committing.Load() != 0 || s.cause() != nil) {
+	if s := c.established.Load(); s == nil && !c.login.take(address) {
+		return nil, errNoDial
+	} else if s != nil && (s.committing.Load() != 0 || s.cause() != nil) {
 		return nil, errNoDial // a cancel request
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
