@@ -140,7 +140,11 @@ func New(ctx context.Context, cfg config.Config, opts Options) (_ *App, err erro
 	if err != nil {
 		return nil, err
 	}
-	a.background(ctx, schema, a.relayAudit, a.deleteExpiredKeys)
+	probes, err := a.syntheticProbes()
+	if err != nil {
+		return nil, err
+	}
+	a.background(ctx, schema, a.relayAudit, a.deleteExpiredKeys, probes)
 
 	pages, err := a.opsPages(ctx)
 	if err != nil {

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
 	"sync"
 	"time"
 
 	"speedybites/internal/postgres"
+	"speedybites/internal/synthetic"
 )
 
 // keyCleanup is the time between looks for expired idempotency keys.
@@ -32,6 +34,25 @@ func (a *App) background(ctx context.Context, loops ...func(context.Context)) {
 		}
 		return nil
 	})
+}
+
+// syntheticProbes returns the loop of the synthetic probes, nil where they are switched off.
+func (a *App) syntheticProbes() (func(context.Context), error) {
+	if a.cfg.Synthetic.Interval == 0 {
+		return nil, nil //nolint:nilnil // no loop is an answer
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	prober, err := synthetic.New(synthetic.Config{
+		DB: a.db, Interval: a.cfg.Synthetic.Interval, Registerer: a.telemetry.Registry(), Tracers: a.telemetry.Tracers(),
+		Logger: a.log, Instance: host + " " + a.cfg.HTTP.Addr(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return prober.Run, nil
 }
 
 func (a *App) relayAudit(ctx context.Context) {

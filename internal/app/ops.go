@@ -14,6 +14,7 @@ import (
 	"speedybites/internal/demo"
 	"speedybites/internal/ordering"
 	"speedybites/internal/postgres/breaker"
+	"speedybites/internal/synthetic"
 	"speedybites/observability"
 )
 
@@ -25,7 +26,8 @@ var thinning = observability.Thinning{
 
 // queries are the names of all queries, for the labels of metrics.
 func queries() []string {
-	return slices.Concat(accounts.Queries(), catalog.Queries(), ordering.Queries(), audit.Queries(), demo.Queries())
+	return slices.Concat(accounts.Queries(), catalog.Queries(), ordering.Queries(), audit.Queries(), demo.Queries(),
+		synthetic.Queries())
 }
 
 // opsPages returns the operators' pages for the API's listener, or none where METRICS_ADDR gives them one of their own,

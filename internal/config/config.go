@@ -39,6 +39,7 @@ type Config struct {
 	HTTP        HTTP
 	Metrics     Metrics
 	Database    Database
+	Synthetic   Synthetic
 	Token       Token
 	Idempotency Idempotency
 	Shutdown    Shutdown
@@ -104,6 +105,12 @@ type Database struct {
 
 // RedactedURL returns URL for people: without password, empty when unset.
 func (d Database) RedactedURL() string { return RedactURL(d.URL.Reveal()) }
+
+// Synthetic is how the database is tested without traffic.
+type Synthetic struct {
+	// Interval is the time between test queries; 0 turns them off.
+	Interval time.Duration
+}
 
 // Token is how access tokens are signed.
 type Token struct {

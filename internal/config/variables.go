@@ -193,6 +193,13 @@ func (c *Config) variables() []variable {
 			},
 			integer(&db.MaxWaiting, 1, 1000000),
 		},
+		{
+			Variable{
+				Name: "SYNTHETIC_INTERVAL_MS", Default: "15000",
+				Meaning: "time between test queries to the database, which run without traffic too; 0 turns them off",
+			},
+			milliseconds(&c.Synthetic.Interval, 0, day),
+		},
 
 		{
 			Variable{
