@@ -111,7 +111,7 @@ type queryMetrics struct {
 	name     string
 	calls    [results]prometheus.Counter
 	attempts [len(verdicts)]prometheus.Counter
-	duration [len(verdicts)]prometheus.Observer
+	duration prometheus.Observer
 	rows     prometheus.Observer
 }
 
@@ -140,11 +140,12 @@ func newMetrics(queries []string) (*metrics, []prometheus.Collector) {
 	attempts := counter("speedybites_db_attempts_total",
 		"Attempts of database calls by their error, empty for an answer.", "db_query_summary", "error_type")
 	duration := histogram("db_client_operation_duration_seconds",
-		"Duration of one attempt of a database call, from the acquired connection to its result.",
-		[]float64{0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10}, "db_query_summary", "error_type")
+		"Duration of one attempt of a database call, from the acquired connection to its result; how it ended is in "+
+			"speedybites_db_attempts_total.",
+		waitBuckets, "db_query_summary")
 	rows := histogram("db_client_response_returned_rows",
 		"Rows that one attempt returned or changed, over all its statements.",
-		[]float64{1, 2, 5, 10, 20, 50, 100, 200, 500, 1000}, "db_query_summary")
+		[]float64{1, 10, 100, 1000}, "db_query_summary")
 
 	m := &metrics{
 		queries: make(map[string]*queryMetrics, len(queries)),
@@ -217,17 +218,12 @@ func newMetrics(queries []string) (*metrics, []prometheus.Collector) {
 }
 
 func newQueryMetrics(name string, calls, attempts *prometheus.CounterVec, duration, rows *prometheus.HistogramVec) *queryMetrics {
-	q := &queryMetrics{name: name, rows: rows.WithLabelValues(name)}
+	q := &queryMetrics{name: name, duration: duration.WithLabelValues(name), rows: rows.WithLabelValues(name)}
 	for r := range results {
 		q.calls[r] = calls.WithLabelValues(name, r.String())
 	}
 	for v, errorType := range verdicts {
 		q.attempts[v] = attempts.WithLabelValues(name, errorType)
-		// An attempt that is abandoned or never gets a connection has a duration as well, but its place among those of
-		// the database would be a lie.
-		if v := verdict(v); v == answered || v == disconnected || v == overdue || v == conflicting {
-			q.duration[v] = duration.WithLabelValues(name, errorType)
-		}
 	}
 	return q
 }

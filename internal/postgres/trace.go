@@ -21,6 +21,17 @@ import (
 // attrOutage marks spans of an outage: a trace with one of them is kept whatever the sampling ratio.
 const attrOutage = attribute.Key("speedybites.outage")
 
+// queryName is the context's key of the query's name, for the spans of its statements.
+type queryName struct{}
+
+// statementSpan names the span of a statement after the query that it is a part of.
+func statementSpan(ctx context.Context, _ string) string {
+	if name, ok := ctx.Value(queryName{}).(string); ok {
+		return name
+	}
+	return "statement"
+}
+
 // networkReason names what went wrong on the network, for labels: refused, timeout, reset or other.
 func networkReason(err error) string {
 	switch {
