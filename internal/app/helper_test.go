@@ -44,21 +44,33 @@ type service struct {
 	stop func() error // as SIGTERM does; waits for the end
 }
 
-// start runs the service on a database; env overrides the environment.
+// start runs the service on a database; env, "NAME=value" each, overrides the environment.
 func start(tb testing.TB, databaseURL string, env ...string) *service {
 	tb.Helper()
+	return startTo(tb, io.Discard, databaseURL, env...)
+}
+
+// startTo is start with a place for what the service writes to stderr.
+func startTo(tb testing.TB, stderr io.Writer, databaseURL string, env ...string) *service {
+	tb.Helper()
 	dir := tb.TempDir()
-	environ := append([]string{
+	environ := lastWins(append([]string{
 		"APP_ENV=test", "HOST=127.0.0.1", "PORT=0", "DATABASE_URL=" + databaseURL,
 		"TOKEN_SECRET=" + strings.Repeat("s", 32), "LOG_DIR=" + dir + "/logs", "UPLOADS_DIR=" + dir + "/uploads",
 		"SHUTDOWN_DRAIN_MS=50",
-	}, env...)
+	}, env...))
 	noFile := func(string) ([]byte, error) { return nil, os.ErrNotExist }
-	cfg, err := config.Load(lastWins(environ), noFile)
+	cfg, err := config.Load(environ, noFile)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	a, err := app.New(tb.Context(), cfg, app.Options{Version: "test", Stderr: io.Discard})
+	a, err := app.New(tb.Context(), cfg, app.Options{Version: "test", Stderr: stderr, Getenv: func(name string) string {
+		i := slices.IndexFunc(environ, func(entry string) bool { return strings.HasPrefix(entry, name+"=") })
+		if i < 0 {
+			return ""
+		}
+		return environ[i][len(name)+1:]
+	}})
 	if err != nil {
 		tb.Fatal(err)
 	}

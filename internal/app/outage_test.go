@@ -63,6 +63,7 @@ func firstSuccess(l *load.Ledger, after time.Time) time.Time {
 
 // TestTerminatedBackends ends every session of the server five times a second.
 func TestTerminatedBackends(t *testing.T) {
+	pgtest.Slow(t)
 	t.Parallel()
 	rounds := 50
 	if testing.Short() {

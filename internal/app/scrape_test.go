@@ -5,9 +5,7 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
-	"io"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -17,8 +15,6 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
-	"speedybites/internal/app"
-	"speedybites/internal/config"
 	"speedybites/internal/demo"
 	"speedybites/internal/pgtest"
 	"speedybites/observability/otlptest"
@@ -27,42 +23,10 @@ import (
 // startTraced runs the service like start, with OTEL_* variables.
 func startTraced(tb testing.TB, databaseURL string, otel map[string]string, env ...string) *service {
 	tb.Helper()
-	dir := tb.TempDir()
-	cfg, err := config.Load(lastWins(append([]string{
-		"APP_ENV=test", "HOST=127.0.0.1", "PORT=0", "DATABASE_URL=" + databaseURL,
-		"TOKEN_SECRET=" + strings.Repeat("s", 32), "LOG_DIR=" + dir + "/logs", "UPLOADS_DIR=" + dir + "/uploads",
-		"SHUTDOWN_DRAIN_MS=50",
-	}, env...)), func(string) ([]byte, error) { return nil, os.ErrNotExist })
-	if err != nil {
-		tb.Fatal(err)
+	for name, value := range otel {
+		env = append(env, name+"="+value)
 	}
-	a, err := app.New(tb.Context(), cfg, app.Options{
-		Version: "test", Stderr: io.Discard, Getenv: func(name string) string { return otel[name] },
-	})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- a.Run(ctx) }()
-	s := &service{t: tb, app: a, base: "http://" + a.Addr(), logs: dir + "/logs"}
-	var result error
-	stopped := false
-	s.stop = func() error {
-		if !stopped {
-			stopped = true
-			cancel()
-			result = <-ended
-		}
-		return result
-	}
-	tb.Cleanup(func() {
-		if err := s.stop(); err != nil {
-			tb.Errorf("shutdown: %v", err)
-		}
-		http.DefaultClient.CloseIdleConnections()
-	})
-	return s
+	return start(tb, databaseURL, env...)
 }
 
 // scrape returns what Prometheus would read, as text and by family.

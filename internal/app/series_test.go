@@ -27,6 +27,7 @@ var lateSeries = regexp.MustCompile(`^http_server_request_duration_seconds\{.*(`
 // TestEverySeriesFromTheStart compares what a service shows before its first request with what it shows after orders,
 // mistakes of clients, and an outage.
 func TestEverySeriesFromTheStart(t *testing.T) {
+	pgtest.Slow(t)
 	t.Parallel()
 	server := pgtest.Server(t)
 	s := start(t, server.URL(), "DB_OUTAGE_GRACE_MS=1000", "DB_BREAKER_THRESHOLD=1", "DB_BREAKER_TIMEOUT_MS=100")
@@ -135,6 +136,7 @@ func exercise(s *service) {
 
 // TestSeriesUnderAttack sends requests that would make a series each, if anything that a client chooses were a label.
 func TestSeriesUnderAttack(t *testing.T) {
+	pgtest.Slow(t)
 	t.Parallel()
 	const requests, limit = 5000, 2000
 	s := start(t, pgtest.Server(t).URL()).withDemo()

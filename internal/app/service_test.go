@@ -138,6 +138,7 @@ func TestWrongPassword(t *testing.T) {
 
 // TestStartsDown starts the service before its database.
 func TestStartsDown(t *testing.T) {
+	pgtest.Slow(t)
 	t.Parallel()
 	server := pgtest.Server(t)
 	if err := server.Stop(t.Context()); err != nil {
@@ -190,6 +191,7 @@ func TestHealthShowsAStoppedDatabase(t *testing.T) {
 
 // TestHungServer stops every process of the database under load.
 func TestHungServer(t *testing.T) {
+	pgtest.Slow(t)
 	t.Parallel()
 	server := pgtest.Server(t)
 	s := start(t, server.URL()).withDemo()

@@ -92,8 +92,8 @@ func (c Config) poolConfig(tracers trace.TracerProvider) (*pgxpool.Config, error
 	pc.ConnConfig.ConnectTimeout = c.ConnectTimeout
 	setSession(pc.ConnConfig, "speedy-bites", c.StatementTimeout)
 	pc.ConnConfig.Tracer = multitracer.New(statements{},
-		otelpgx.NewTracer(otelpgx.WithTracerProvider(tracers), otelpgx.WithDisableAcquireTracer(),
-			otelpgx.WithDisableConnectionDetailsInAttributes(), otelpgx.WithSpanNameCtxFunc(statementSpan)))
+		otelpgx.NewTracer(otelpgx.WithTracerProvider(statementTracers{tracers}), otelpgx.WithDisableAcquireTracer(),
+			otelpgx.WithDisableConnectionDetailsInAttributes()))
 	return pc, nil
 }
 

@@ -197,6 +197,7 @@ func TestStartsWithTheDatabaseDown(t *testing.T) {
 }
 
 func TestTerminatedSessions(t *testing.T) {
+	pgtest.Slow(t)
 	t.Parallel()
 	server := pgtest.Server(t)
 	db := open(t, dbtest.Config(server.URL()))
@@ -295,6 +296,7 @@ func TestNothingButConnectionsCounts(t *testing.T) {
 }
 
 func TestHungServer(t *testing.T) {
+	pgtest.Slow(t)
 	t.Parallel()
 	server := pgtest.Server(t)
 	cfg := dbtest.Config(server.URL())

@@ -35,6 +35,7 @@ func closedPort(t *testing.T) string {
 // TestSeveralHosts: with several hosts, of which the last is the primary, an outage of 5 s costs a delay, and
 // recovery takes under 1 s while CLOSED.
 func TestSeveralHosts(t *testing.T) {
+	pgtest.Slow(t)
 	t.Parallel()
 	for n := 3; n <= 4; n++ {
 		t.Run(strconv.Itoa(n), func(t *testing.T) {
@@ -73,6 +74,7 @@ func TestSeveralHosts(t *testing.T) {
 
 // TestHungPrimary: the first host hangs, the standby is promoted. The query must come through inside the grace.
 func TestHungPrimary(t *testing.T) {
+	pgtest.Slow(t)
 	t.Parallel()
 	primary := pgtest.Server(t)
 	standby := pgtest.Standby(t, primary)
@@ -92,6 +94,7 @@ func TestHungPrimary(t *testing.T) {
 
 // TestReturnedPrimary: after a failover the old primary comes back, still writable. Nothing may be written to it.
 func TestReturnedPrimary(t *testing.T) {
+	pgtest.Slow(t)
 	t.Parallel()
 	primary := pgtest.Server(t)
 	ledger(t, primary)
@@ -136,6 +139,7 @@ func TestReturnedPrimary(t *testing.T) {
 // TestCancelRequestsHoldThePool: callers give up on a primary that hangs; pgx dials it to cancel their statements
 // and waits 15 s for its answer. The new primary must not wait for that.
 func TestCancelRequestsHoldThePool(t *testing.T) {
+	pgtest.Slow(t)
 	t.Parallel()
 	primary := pgtest.Server(t)
 	standby := pgtest.Standby(t, primary)
@@ -176,6 +180,7 @@ func TestCancelRequestsHoldThePool(t *testing.T) {
 // TestInFlightOnAHungPrimary: the standby is promoted before the primary's silence is noticed, so that the prober
 // finds it with the login that confirms the loss. A query in flight on the old primary must be cut all the same.
 func TestInFlightOnAHungPrimary(t *testing.T) {
+	pgtest.Slow(t)
 	t.Parallel()
 	primary := pgtest.Server(t)
 	standby := pgtest.Standby(t, primary)

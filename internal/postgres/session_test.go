@@ -21,6 +21,7 @@ import (
 // TestCommitLimit: a COMMIT that waits for a standby is given up at the limit, also when the server has sent
 // something before it. PostgreSQL itself disarms statement_timeout before it commits, so nobody else ends that wait.
 func TestCommitLimit(t *testing.T) {
+	pgtest.Slow(t)
 	t.Parallel()
 	for name, last := range map[string]string{
 		"NoticeBefore": "do $$ begin raise notice 'x'; end $$",
@@ -67,6 +68,7 @@ func TestCommitLimit(t *testing.T) {
 
 // TestNoticeLiftsTheLimit: the client's own limit must hold also after the server has said something.
 func TestNoticeLiftsTheLimit(t *testing.T) {
+	pgtest.Slow(t)
 	t.Parallel()
 	server := pgtest.Server(t)
 	cfg := dbtest.Config(server.URL())
@@ -115,6 +117,7 @@ func TestProberWithoutASlot(t *testing.T) {
 // TestSmartShutdown: the server waits for its sessions to end and lets nobody in. Once it is down and back, no
 // query may have failed.
 func TestSmartShutdown(t *testing.T) {
+	pgtest.Slow(t)
 	t.Parallel()
 	server := pgtest.Server(t)
 	db := open(t, dbtest.Config(server.URL()))

@@ -24,12 +24,50 @@ const attrOutage = attribute.Key("speedybites.outage")
 // queryName is the context's key of the query's name, for the spans of its statements.
 type queryName struct{}
 
-// statementSpan names the span of a statement after the query that it is a part of.
-func statementSpan(ctx context.Context, _ string) string {
-	if name, ok := ctx.Value(queryName{}).(string); ok {
-		return name
+// statementTracers makes the spans of otelpgx, which knows neither the query that a statement is a part of nor which
+// errors are nobody's fault: its spans would be errors, and their traces kept, for every duplicate e-mail address.
+type statementTracers struct{ trace.TracerProvider }
+
+func (p statementTracers) Tracer(name string, opts ...trace.TracerOption) trace.Tracer {
+	return statementTracer{p.TracerProvider.Tracer(name, opts...)}
+}
+
+type statementTracer struct{ trace.Tracer }
+
+// Start implements trace.Tracer.
+func (t statementTracer) Start(ctx context.Context, name string, opts ...trace.SpanStartOption) (context.Context, trace.Span) {
+	if query, ok := ctx.Value(queryName{}).(string); ok {
+		name = query
 	}
-	return "statement"
+	caller := ctx
+	ctx, s := t.Tracer.Start(ctx, name, opts...)
+	if !s.IsRecording() {
+		return ctx, s
+	}
+	s = &statementSpan{Span: s, caller: caller}
+	return trace.ContextWithSpan(ctx, s), s
+}
+
+// statementSpan is a span that only takes errors of the database or the network for errors.
+type statementSpan struct {
+	trace.Span
+	caller   context.Context //nolint:containedctx // whether it has ended is asked when the span does
+	harmless bool
+}
+
+// RecordError implements trace.Span. otelpgx calls it before SetStatus.
+func (s *statementSpan) RecordError(err error, opts ...trace.EventOption) {
+	v := verdictOf(sqlstate.Classify(s.caller, err))
+	if s.harmless = v == answered || v == abandoned; !s.harmless {
+		s.Span.RecordError(err, opts...)
+	}
+}
+
+// SetStatus implements trace.Span.
+func (s *statementSpan) SetStatus(code codes.Code, description string) {
+	if code != codes.Error || !s.harmless {
+		s.Span.SetStatus(code, description)
+	}
 }
 
 // networkReason names what went wrong on the network, for labels: refused, timeout, reset or other.
