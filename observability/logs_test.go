@@ -186,7 +186,7 @@ func TestHandler(t *testing.T) {
 		{
 			"msg": "secrets", "password": "[redacted]", "DB_PASSWORD": "[redacted]", "Authorization": "[redacted]",
 			"tokenSecret": "[redacted]", "in": map[string]any{"access_token": "[redacted]", "user": "u"},
-			"token": map[string]any{"text": "[redacted]"}, "token_ttl": "1h",
+			"token": "[redacted]", "token_ttl": "1h",
 		},
 	}
 	if diff := cmp.Diff(want, lines); diff != "" {

@@ -29,7 +29,7 @@ const minRatio = 0.85
 const clients = 16
 
 // perBurst is the number of requests of one round.
-const perBurst = 400
+const perBurst = 1600
 
 // TestRequests compares whole requests of the service, with all its protection, logs and audit, and without any
 // exporter, with those of the bare handler. Both serve from this process, from one PostgreSQL.
@@ -62,7 +62,7 @@ func TestRequests(t *testing.T) {
 		burst := func(base string) func() {
 			return func() { requests(t, client, c.method, base+c.path, token, c.body, c.want, perBurst) }
 		}
-		r := compare(t, c.name, 40, 1, burst(c.bare), burst(base))
+		r := compare(t, c.name, 30, 1, burst(c.bare), burst(base))
 		t.Logf("%-20s bare %6.0f/s, service %6.0f/s, ratio %.2f (%.2f to %.2f in the middle half)",
 			c.name, perBurst/r.plain.Seconds(), perBurst/r.ours.Seconds(), r.ratio, r.low, r.high)
 		if c.asserted && r.ratio < minRatio {

@@ -104,13 +104,16 @@ func (a *api) accessLog(c *gin.Context) {
 		case status >= http.StatusInternalServerError:
 			level = slog.LevelWarn
 		}
-		if !a.deps.Logger.Enabled(ctx, level) {
+		handler := a.deps.Logger.Handler()
+		if !handler.Enabled(ctx, level) {
 			return
 		}
 		if route == "" {
 			route = unmatchedRoute
 		}
-		attrs := []slog.Attr{
+		// Past Logger.LogAttrs, which looks up the calling line: half the cost of this one, and nobody reads it.
+		line := slog.NewRecord(time.Now(), level, "request", 0)
+		line.AddAttrs(
 			slog.String("method", c.Request.Method),
 			slog.String("route", route),
 			slog.String("path", bounded(c.Request.URL.Path, maxLoggedPath)),
@@ -118,11 +121,11 @@ func (a *api) accessLog(c *gin.Context) {
 			slog.Float64("duration_ms", float64(time.Since(start).Microseconds())/1000),
 			slog.Int("bytes", max(0, c.Writer.Size())),
 			slog.String("remote", c.ClientIP()),
-		}
+		)
 		if last := c.Errors.Last(); last != nil {
-			attrs = append(attrs, slog.String("error", last.Error()))
+			line.AddAttrs(slog.String("error", last.Error()))
 		}
-		a.deps.Logger.LogAttrs(ctx, level, "request", attrs...)
+		_ = handler.Handle(ctx, line) // as Logger does
 	}()
 	c.Next()
 }

@@ -87,7 +87,6 @@ func spanAttributes(c *gin.Context, e *endpoint, o outcome) []attribute.KeyValue
 		semconv.HTTPRequestMethodKey.String(e.method),
 		semconv.URLPath(traced(r.URL.Path, maxTracedText)),
 		semconv.URLScheme(scheme),
-		semconv.ClientAddress(c.ClientIP()),
 		semconv.HTTPResponseStatusCode(o.status),
 	)
 	if e.method == methodOther {

@@ -93,7 +93,8 @@ func (c Config) poolConfig(tracers trace.TracerProvider) (*pgxpool.Config, error
 	setSession(pc.ConnConfig, "speedy-bites", c.StatementTimeout)
 	pc.ConnConfig.Tracer = multitracer.New(statements{},
 		otelpgx.NewTracer(otelpgx.WithTracerProvider(statementTracers{tracers}), otelpgx.WithDisableAcquireTracer(),
-			otelpgx.WithDisableConnectionDetailsInAttributes()))
+			otelpgx.WithDisableConnectionDetailsInAttributes(),
+			otelpgx.WithDisableSQLStatementInAttributes())) // the query's name says more than its text
 	return pc, nil
 }
 

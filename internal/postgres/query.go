@@ -190,7 +190,9 @@ func (q *query) attempt(ctx context.Context) (v verdict, err error) {
 	defer func() {
 		q.metrics.attempts[v].Inc()
 		if s.on() { // or the attributes would be allocated for nothing
-			s.set(attribute.Int("speedybites.attempt", q.attempts))
+			if q.attempts > 1 {
+				s.set(attribute.Int("speedybites.attempt", q.attempts))
+			}
 			s.end(v, err)
 		}
 	}()
