@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -15,8 +14,6 @@ import (
 
 	"speedybites/internal/audit/chain"
 	"speedybites/internal/config"
-	"speedybites/internal/demo"
-	"speedybites/internal/load"
 	"speedybites/internal/migrate"
 	"speedybites/internal/pgtest"
 )
@@ -144,26 +141,9 @@ func TestAuditVerify(t *testing.T) {
 // TestAuditVerifyKilled kills the service under load and verifies what it leaves, before and after the next start.
 func TestAuditVerifyKilled(t *testing.T) {
 	t.Parallel()
-	server := pgtest.Server(t)
-	dir := t.TempDir()
-	env := []string{
-		"APP_ENV=test", "DATABASE_URL=" + server.URL(), "TOKEN_SECRET=" + strings.Repeat("s", 40), "LOG_MAX_SIZE_MB=1",
-	}
-	p := serveProgram(t, dir, env...)
-	loadDemo(t, server.URL())
-	token := register(t, p.base)
-	env = append(env, "PORT="+p.base[strings.LastIndex(p.base, ":")+1:])
-	g := load.New(load.Config{
-		BaseURL: p.base, Token: token, Rate: 100, Retry: true,
-		RestaurantID: demo.RestaurantID(), MenuItemID: demo.MenuItemID(),
-	})
-	stop, done := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(done)
-		g.Run(t.Context(), stop)
-	}()
+	s := underLoad(t)
 	check := func(when string) {
-		out, err := auditCommand(t, env, "verify", "--dir", filepath.Join(dir, "logs"), "--database")
+		out, err := auditCommand(t, s.env, "verify", "--dir", filepath.Join(s.dir, "logs"), "--database")
 		if err != nil {
 			t.Errorf("%s: %v\n%s", when, err, out)
 		}
@@ -171,16 +151,13 @@ func TestAuditVerifyKilled(t *testing.T) {
 	for range 3 {
 		time.Sleep(time.Second)
 		check("running")
-		p.kill()
+		s.program.kill()
 		check("killed")
-		p = serveProgram(t, dir, env...)
+		s.restart()
 	}
 	time.Sleep(time.Second)
-	close(stop)
-	<-done
-	p.signal(syscall.SIGTERM)
-	<-p.done
-	out, err := auditCommand(t, env, "verify", "--dir", filepath.Join(dir, "logs"), "--database")
+	s.end()
+	out, err := auditCommand(t, s.env, "verify", "--dir", filepath.Join(s.dir, "logs"), "--database")
 	if err != nil || strings.Contains(out, "note") {
 		t.Errorf("ended: %v\n%s", err, out)
 	}

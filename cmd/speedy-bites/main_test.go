@@ -19,11 +19,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 
-	"speedybites/internal/dbtest"
 	"speedybites/internal/demo"
-	"speedybites/internal/load"
 	"speedybites/internal/migrate"
 	"speedybites/internal/pgtest"
 )
@@ -149,112 +146,6 @@ func register(t *testing.T, base string) (token string) {
 	})
 	token, _ = session["token"].(string)
 	return token
-}
-
-// TestKilled kills the service five times under load. Its clients send an order that got no answer again, with its key.
-func TestKilled(t *testing.T) {
-	t.Parallel()
-	server := pgtest.Server(t)
-	dir := t.TempDir()
-	env := []string{
-		"APP_ENV=test", "DATABASE_URL=" + server.URL(), "TOKEN_SECRET=" + strings.Repeat("s", 40), "LOG_MAX_SIZE_MB=1",
-	}
-	p := serveProgram(t, dir, env...)
-	loadDemo(t, server.URL())
-	token := register(t, p.base)
-	// A client keeps its address, so the service has to come back on its port.
-	env = append(env, "PORT="+p.base[strings.LastIndex(p.base, ":")+1:])
-
-	g := load.New(load.Config{
-		BaseURL: p.base, Token: token, Rate: 100, Retry: true,
-		RestaurantID: demo.RestaurantID(), MenuItemID: demo.MenuItemID(),
-	})
-	stop, done := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(done)
-		g.Run(t.Context(), stop)
-	}()
-	for range 5 {
-		time.Sleep(1500 * time.Millisecond)
-		p.kill()
-		p = serveProgram(t, dir, env...)
-	}
-	time.Sleep(time.Second)
-	close(stop)
-	<-done
-	p.signal(syscall.SIGTERM)
-	<-p.done
-	if p.err != nil {
-		t.Errorf("SIGTERM: %v", p.err)
-	}
-
-	conn, err := pgx.Connect(t.Context(), server.AdminURL(""))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close(context.Background()) }()
-	r, err := g.Ledger().Compare(t.Context(), conn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Log(r)
-	if len(r.Lost)+len(r.Doubled) > 0 || r.Acknowledged < 50 {
-		t.Errorf("orders lost: %v, doubled: %v, acknowledged: %d", r.Lost, r.Doubled, r.Acknowledged)
-	}
-	for _, e := range g.Ledger().Entries() {
-		if e.Order && e.Failed() {
-			t.Errorf("an order with a key was not placed in the end: %+v", e)
-		}
-	}
-	oneAuditLineEach(t, conn, dir)
-}
-
-func loadDemo(t *testing.T, url string) {
-	t.Helper()
-	if _, err := demo.Load(t.Context(), dbtest.OpenDefault(t, url)); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// oneAuditLineEach compares all of audit.log, backups included, with the audit table.
-func oneAuditLineEach(t *testing.T, conn *pgx.Conn, dir string) {
-	t.Helper()
-	files, err := filepath.Glob(filepath.Join(dir, "logs", "audit*.log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	lines := map[uuid.UUID]int{}
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for line := range strings.Lines(string(text)) {
-			var entry struct{ AuditID uuid.UUID }
-			if err := json.Unmarshal([]byte(line), &entry); err != nil {
-				t.Errorf("%s: %v in the line %q", file, err, line)
-			}
-			lines[entry.AuditID]++
-		}
-	}
-	rows, err := conn.Query(t.Context(), "select operation_id from audit_log")
-	if err != nil {
-		t.Fatal(err)
-	}
-	entries, err := pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, id := range entries {
-		if lines[id] != 1 {
-			t.Errorf("entry %v has %d lines", id, lines[id])
-		}
-		delete(lines, id)
-	}
-	if len(lines) > 0 {
-		t.Errorf("%d lines of no entry", len(lines))
-	}
-	t.Logf("%d audit entries in %d files", len(entries), len(files))
 }
 
 // TestFirstRun is what a new user does: start with nothing configured, paste the order, start again.

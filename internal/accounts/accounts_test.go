@@ -15,7 +15,7 @@ import (
 	"speedybites/internal/dbtest"
 	"speedybites/internal/pgtest"
 	"speedybites/internal/postgres"
-	"speedybites/internal/validation"
+	"speedybites/internal/validation/validationtest"
 )
 
 type fixture struct {
@@ -172,7 +172,7 @@ func TestRegisterRefuses(t *testing.T) {
 			r := ada()
 			test.change(&r)
 			_, err := f.service.Register(t.Context(), "", r)
-			wantFields(t, err, test.fields...)
+			validationtest.WantFields(t, err, test.fields...)
 		})
 	}
 	if users := f.count(t, "users"); users != 0 {
@@ -185,7 +185,7 @@ func TestCreate(t *testing.T) {
 	f := newFixture(t)
 	r := ada()
 	_, err := f.service.Create(t.Context(), r)
-	wantFields(t, err, "role")
+	validationtest.WantFields(t, err, "role")
 	r.Role = accounts.Admin
 	u, err := f.service.Create(t.Context(), r)
 	if err != nil || u.Role != accounts.Admin {
@@ -227,7 +227,7 @@ func TestLogin(t *testing.T) {
 		}
 	}
 	_, err = f.service.Login(t.Context(), "", "")
-	wantFields(t, err, "email", "password")
+	validationtest.WantFields(t, err, "email", "password")
 
 	t.Run("UnusableHash", func(t *testing.T) {
 		if _, err := f.raw.Exec(t.Context(), `UPDATE users SET password_hash = '!'`); err != nil {
@@ -249,20 +249,5 @@ func TestConfig(t *testing.T) {
 		if _, err := accounts.New(nil, cfg, slog.New(slog.DiscardHandler)); err == nil || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: got %v, want an error without the secret", name, err)
 		}
-	}
-}
-
-func wantFields(t *testing.T, err error, fields ...string) {
-	t.Helper()
-	errs, ok := errors.AsType[validation.Errors](err)
-	if !ok {
-		t.Fatalf("got error %v, want validation.Errors", err)
-	}
-	var got []string
-	for _, e := range errs {
-		got = append(got, e.Field)
-	}
-	if diff := cmp.Diff(fields, got); diff != "" {
-		t.Errorf("fields (-want +got):\n%s", diff)
 	}
 }

@@ -16,7 +16,7 @@ import (
 	"speedybites/internal/dbtest"
 	"speedybites/internal/pgtest"
 	"speedybites/internal/postgres"
-	"speedybites/internal/validation"
+	"speedybites/internal/validation/validationtest"
 )
 
 type fixture struct {
@@ -126,12 +126,12 @@ func TestCreateRestaurant(t *testing.T) {
 
 	t.Run("Refused", func(t *testing.T) {
 		_, err := f.service.CreateRestaurant(t.Context(), owner, catalog.NewRestaurant{})
-		wantFields(t, err, "name", "cuisine", "address")
+		validationtest.WantFields(t, err, "name", "cuisine", "address")
 		_, err = f.service.CreateRestaurant(t.Context(), owner, catalog.NewRestaurant{
 			Name: strings.Repeat("x", 121), Cuisine: strings.Repeat("x", 61), Description: strings.Repeat("x", 2001),
 			Address: strings.Repeat("x", 301),
 		})
-		wantFields(t, err, "name", "cuisine", "description", "address")
+		validationtest.WantFields(t, err, "name", "cuisine", "description", "address")
 	})
 
 	t.Run("LimitsAreTheSchemas", func(t *testing.T) {
@@ -215,17 +215,17 @@ func TestCreateMenuItem(t *testing.T) {
 
 	t.Run("Refused", func(t *testing.T) {
 		_, err := f.service.CreateMenuItem(t.Context(), owner, r.ID, catalog.NewMenuItem{})
-		wantFields(t, err, "name", "priceCents")
+		validationtest.WantFields(t, err, "name", "priceCents")
 		for _, currency := range []string{"usd", "XXX", "US", "A U", " US", "USD "} {
 			n := soup()
 			n.PriceCents, n.Currency = new(int64(10_000_001)), currency
 			_, err := f.service.CreateMenuItem(t.Context(), owner, r.ID, n)
-			wantFields(t, err, "priceCents", "currency")
+			validationtest.WantFields(t, err, "priceCents", "currency")
 		}
 		n := soup()
 		n.PriceCents = new(int64(-1))
 		_, err = f.service.CreateMenuItem(t.Context(), owner, r.ID, n)
-		wantFields(t, err, "priceCents")
+		validationtest.WantFields(t, err, "priceCents")
 	})
 }
 
@@ -307,7 +307,7 @@ func TestRestaurants(t *testing.T) {
 	t.Run("BadQuery", func(t *testing.T) {
 		t.Parallel()
 		_, _, err := f.service.Restaurants(t.Context(), "\x00", "\xff", catalog.Page{Limit: 101, Cursor: "!"})
-		wantFields(t, err, "search", "cuisine", "limit", "cursor")
+		validationtest.WantFields(t, err, "search", "cuisine", "limit", "cursor")
 	})
 }
 
@@ -326,20 +326,5 @@ func walk(t *testing.T, f *fixture, search, cuisine string, limit int) (names []
 			return names
 		}
 		cursor = next
-	}
-}
-
-func wantFields(t *testing.T, err error, fields ...string) {
-	t.Helper()
-	errs, ok := errors.AsType[validation.Errors](err)
-	if !ok {
-		t.Fatalf("got error %v, want validation.Errors", err)
-	}
-	var got []string
-	for _, e := range errs {
-		got = append(got, e.Field)
-	}
-	if diff := cmp.Diff(fields, got); diff != "" {
-		t.Errorf("fields (-want +got):\n%s", diff)
 	}
 }

@@ -1,11 +1,9 @@
 package ordering_test
 
 import (
-	"errors"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -14,7 +12,6 @@ import (
 	"speedybites/internal/ordering"
 	"speedybites/internal/pgtest"
 	"speedybites/internal/postgres"
-	"speedybites/internal/validation"
 )
 
 // fixture is a database with two restaurants of two owners, and a customer.
@@ -126,20 +123,4 @@ func newID(t *testing.T) uuid.UUID {
 		t.Fatal(err)
 	}
 	return id
-}
-
-// wantFields checks that err names exactly these fields as wrong.
-func wantFields(t *testing.T, err error, fields ...string) {
-	t.Helper()
-	errs, ok := errors.AsType[validation.Errors](err)
-	if !ok {
-		t.Fatalf("got error %v, want validation.Errors", err)
-	}
-	var got []string
-	for _, e := range errs {
-		got = append(got, e.Field)
-	}
-	if diff := cmp.Diff(fields, got); diff != "" {
-		t.Errorf("fields (-want +got):\n%s", diff)
-	}
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"speedybites/internal/ordering"
+	"speedybites/internal/validation/validationtest"
 )
 
 func TestOrders(t *testing.T) {
@@ -69,9 +70,9 @@ func TestOrders(t *testing.T) {
 		t.Parallel()
 		v := ordering.Viewer{ID: admin, Role: "admin"}
 		_, _, err := f.service.Orders(t.Context(), v, ordering.Page{Limit: 101, Cursor: "nonsense"})
-		wantFields(t, err, "limit", "cursor")
+		validationtest.WantFields(t, err, "limit", "cursor")
 		_, _, err = f.service.Orders(t.Context(), v, ordering.Page{Limit: -1})
-		wantFields(t, err, "limit")
+		validationtest.WantFields(t, err, "limit")
 	})
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"speedybites/internal/audit"
 	"speedybites/internal/ordering"
+	"speedybites/internal/validation/validationtest"
 )
 
 func TestPlace(t *testing.T) {
@@ -156,7 +157,7 @@ func TestPlaceRefuses(t *testing.T) {
 				test.change(&n)
 			}
 			_, err := f.service.Place(t.Context(), f.actor(), test.key, n)
-			wantFields(t, err, test.fields...)
+			validationtest.WantFields(t, err, test.fields...)
 		})
 	}
 	f.stored(t, 0)
@@ -165,7 +166,7 @@ func TestPlaceRefuses(t *testing.T) {
 		n := f.request()
 		n.Items[0].MenuItemID = f.cake
 		_, err := f.service.Place(t.Context(), f.actor(), "later", n)
-		wantFields(t, err, "items[0].menuItemId")
+		validationtest.WantFields(t, err, "items[0].menuItemId")
 		f.exec(t, `UPDATE menu_items SET available = true WHERE id = $1`, f.cake)
 		if got := f.place(t, "later", n); got.Replayed {
 			t.Error("got a replay of a refused request")
