@@ -54,6 +54,10 @@ func (l *Logs) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(lostLines, prometheus.CounterValue, float64(s.LostLines), s.Name)
 		ch <- prometheus.MustNewConstMetric(size, prometheus.GaugeValue, float64(s.Size), s.Name)
 	}
+	if free := l.free.Load(); free >= 0 {
+		ch <- prometheus.MustNewConstMetric(prometheus.NewDesc("speedybites_log_disk_free_bytes",
+			"Space left on the disk of the log files, looked at every 5 s.", nil, nil), prometheus.GaugeValue, float64(free))
+	}
 }
 
 func (l *Logs) thinnedLines() int64 {

@@ -10,13 +10,18 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/term"
 )
 
-// flushInterval is the longest a line waits in memory.
-const flushInterval = 100 * time.Millisecond
+const (
+	// flushInterval is the longest a line waits in memory.
+	flushInterval = 100 * time.Millisecond
+	// diskInterval is the time between two looks at the space left.
+	diskInterval = 5 * time.Second
+)
 
 // LogConfig says what is logged, and where to.
 type LogConfig struct {
@@ -58,6 +63,8 @@ type Logs struct {
 	records recordCounts
 	thin    *thinner // may be nil
 
+	dir                string
+	free               atomic.Int64 // bytes left on the disk of dir; -1 if not known
 	app, errors, audit *logFile
 	appLines, stderr   *lineBuffer
 
@@ -77,7 +84,8 @@ func OpenLogs(cfg LogConfig, stderr io.Writer) (*Logs, error) {
 		return nil, fmt.Errorf("open log directory %s: %w", cfg.Dir, err)
 	}
 	stderr = &lockedWriter{w: stderr}
-	l := &Logs{wake: make(chan struct{}, 1), stop: make(chan struct{}), closed: make(chan struct{})}
+	l := &Logs{dir: cfg.Dir, wake: make(chan struct{}, 1), stop: make(chan struct{}), closed: make(chan struct{})}
+	l.lookAtDisk()
 
 	// What goes wrong with a file is told on stderr directly.
 	direct := []slog.Handler{newOutput(cfg, stderr)}
@@ -151,10 +159,15 @@ func (f *logFile) stats() FileStats {
 func (l *Logs) flushLoop() {
 	ticker := time.NewTicker(flushInterval)
 	defer ticker.Stop()
+	looked := time.Now()
 	for {
 		select {
 		case now := <-ticker.C:
 			l.tellThinned(now, now.Unix())
+			if now.Sub(looked) >= diskInterval {
+				looked = now
+				l.lookAtDisk()
+			}
 		case <-l.wake:
 		case <-l.stop:
 			return
@@ -162,6 +175,15 @@ func (l *Logs) flushLoop() {
 		l.appLines.Flush()
 		l.stderr.Flush()
 	}
+}
+
+// lookAtDisk is not left to the scrapes: the disk may hang, and they must not.
+func (l *Logs) lookAtDisk() {
+	free, err := diskFree(l.dir)
+	if err != nil {
+		free = -1
+	}
+	l.free.Store(free)
 }
 
 // tellThinned writes how many lines were left out before a second.

@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -204,6 +207,25 @@ func TestLogMetrics(t *testing.T) {
 	}
 	if a, b := value(t, registry, "speedybites_log_records_total", nil), value(t, second, "speedybites_log_records_total", nil); a != 1 || b != 0 {
 		t.Errorf("got %v and %v records, want 1 and 0", a, b)
+	}
+}
+
+// TestDiskFree compares the metric with what df says, to a tenth: others write to the same disk.
+func TestDiskFree(t *testing.T) {
+	t.Parallel()
+	logs, dir := open(t, observability.LogConfig{}, io.Discard)
+	got := value(t, register(t, logs), "speedybites_log_disk_free_bytes", nil)
+	out, err := exec.Command("df", "-Pk", dir).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fields := strings.Fields(strings.Split(string(out), "\n")[1])
+	kib, err := strconv.ParseFloat(fields[3], 64)
+	if err != nil {
+		t.Fatalf("%v in %s", err, out)
+	}
+	if want := kib * 1024; math.Abs(got-want) > want/10 {
+		t.Errorf("got %v bytes, df says %v", got, want)
 	}
 }
 
