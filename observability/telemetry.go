@@ -78,7 +78,7 @@ func Start(ctx context.Context, cfg TelemetryConfig) *Telemetry {
 
 func (t *Telemetry) startMeters(ctx context.Context, cfg TelemetryConfig, settings tracing.Settings, res *resource.Resource) {
 	if settings.Disabled {
-		cfg.Logger.InfoContext(ctx, "OTEL_SDK_DISABLED is true: there are no traces, and /metrics has no latencies")
+		cfg.Logger.InfoContext(ctx, "OTEL_SDK_DISABLED is true: there are no traces")
 		return
 	}
 	meters, err := newMeters(t.registry, res)

@@ -188,9 +188,10 @@ func (r *Relay) pass(ctx context.Context) (int, error) {
 	return count, err
 }
 
-// countFailure counts a failed step, but not that the database is away, or that the caller has left.
+// countFailure counts a failed step, but not that the database is away or has no connection free, or that the caller has
+// left: the step is made again, and how late it is shows in the lag.
 func (r *Relay) countFailure(ctx context.Context, at step, err error) {
-	if !errors.Is(err, postgres.ErrUnavailable) && ctx.Err() == nil {
+	if !errors.Is(err, postgres.ErrUnavailable) && !errors.Is(err, postgres.ErrSaturated) && ctx.Err() == nil {
 		r.metrics.failed(at)
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"speedybites/internal/audit"
 	"speedybites/internal/audit/chain"
@@ -205,6 +206,39 @@ func TestRelay(t *testing.T) {
 		if diff := cmp.Diff(want, line); diff != "" {
 			t.Errorf("line (-want +got):\n%s", diff)
 		}
+	})
+
+	// A pool that is used up is not the relay's failure: that would page beside the page for the pool.
+	t.Run("NoConnectionFree", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t)
+		b.add(t, 1)
+		dbConfig := dbtest.Config(b.dsn)
+		dbConfig.PoolMin, dbConfig.PoolMax, dbConfig.ConnectTimeout = 1, 1, 50*time.Millisecond
+		small := dbtest.Open(t, dbConfig, slog.New(slog.DiscardHandler))
+		reg := prometheus.NewRegistry()
+		cfg := b.config(b.healthy())
+		cfg.DB, cfg.Registerer = small, reg
+		r, err := audit.NewRelay(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = small.Read(t.Context(), "hold", func(ctx context.Context, _ postgres.Querier) error {
+			if err := r.Drain(ctx); !errors.Is(err, postgres.ErrSaturated) {
+				t.Errorf("without a connection: got %v, want ErrSaturated", err)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := sum(t, reg, "speedybites_audit_failures_total"); got != 0 {
+			t.Errorf("%v failures counted, want 0", got)
+		}
+		if err := r.Drain(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		b.check(t)
 	})
 
 	t.Run("ManyBatches", func(t *testing.T) {

@@ -32,7 +32,7 @@ func (s State) String() string {
 	case AuthenticationFailed:
 		return "authentication failed"
 	case DatabaseMissing:
-		return "database missing"
+		return "missing"
 	default:
 		return "unknown"
 	}

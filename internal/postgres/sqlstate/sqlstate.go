@@ -158,8 +158,11 @@ func isNetwork(err error) bool {
 	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
 		return true
 	}
-	if _, ok := errors.AsType[net.Error](err); ok { // includes *net.OpError, *net.DNSError and deadlines
-		return true
+	// *net.OpError, *net.DNSError and deadlines are net.Errors. So is a bare errno, which may be a full disk's.
+	if e, ok := errors.AsType[net.Error](err); ok {
+		if _, errno := e.(syscall.Errno); !errno {
+			return true
+		}
 	}
 	for _, target := range networkErrors {
 		if errors.Is(err, target) {

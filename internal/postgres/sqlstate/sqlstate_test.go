@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"syscall"
@@ -58,6 +59,7 @@ func TestClassify(t *testing.T) {
 	}{
 		{"Success", nil, sqlstate.Answered},
 		{"NoRows", pgx.ErrNoRows, sqlstate.Answered},
+		{"FullDisk", &fs.PathError{Op: "write", Path: "audit.log", Err: syscall.ENOSPC}, sqlstate.Answered},
 		{"DomainError", errors.New("menu item is sold out"), sqlstate.Answered},
 
 		{"Refused", refused(t), sqlstate.Connection}, // pgconn.SafeToRetry is false for it
