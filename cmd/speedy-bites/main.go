@@ -68,7 +68,7 @@ func newRoot(environ []string) *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w\n\n%s", err, cmd.UsageString())}
 	})
-	root.AddCommand(newServe(load, getenv), newMigrate(load), newUser(load), newAudit(load), newVersion())
+	root.AddCommand(newServe(load, getenv), newMigrate(load), newUser(load), newAudit(load), newCheck(load), newVersion())
 	for _, cmd := range append(root.Commands(), root) {
 		asUsageErrors(cmd)
 	}
