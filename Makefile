@@ -2,6 +2,8 @@
 SHELL := bash
 
 GO            ?= go
+# The dashboards, the linter of rules, and the tests of alerting are a module of their own: docs/decisions/0008.
+MONITORING    := $(GO) -C internal/monitoring
 GOLANGCI_LINT := .tools/golangci-lint-2.15.0
 VERSION       ?=
 LDFLAGS       := -s -w $(if $(VERSION),-X main.release=$(VERSION))
@@ -9,7 +11,8 @@ LDFLAGS       := -s -w $(if $(VERSION),-X main.release=$(VERSION))
 FUZZTIME      ?= 30s
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run build test test-short race fuzz bench cover lint fmt vet check migrate migration tidy clean
+.PHONY: help setup run stack-local build test test-short race fuzz bench cover alerts-check dashboards screenshots lint fmt vet check \
+	migrate migration tidy clean
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,13 +23,19 @@ setup: $(GOLANGCI_LINT) ## Fetch the modules and build the tools that `make chec
 run: ## Serve the API; with nothing configured, on a private PostgreSQL under ./.data
 	$(GO) run -ldflags '$(LDFLAGS)' ./cmd/speedy-bites
 
+stack-local: ## Run API, PostgreSQL, Prometheus and Alertmanager without Docker; ARGS='-h' lists its flags
+	$(MONITORING) run ./localstack/up $(ARGS)
+
 build: ## Build bin/speedy-bites, static
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/speedy-bites ./cmd/speedy-bites
 
-test: ## Run every test, with the race detector, on real PostgreSQL servers
+test: ## Run every test, with the race detector, on real servers
 	$(GO) run ./internal/localpg/ensure
 	$(GO) vet ./...
 	$(GO) test -race -shuffle=on -count=1 -p 1 -timeout 20m ./...
+	$(MONITORING) run ./localstack/ensure
+	$(MONITORING) vet ./...
+	$(MONITORING) test -shuffle=on -count=1 -p 1 -timeout 20m ./...
 
 test-short: ## Run the quick tests only, in under a minute
 	$(GO) run ./internal/localpg/ensure
@@ -51,18 +60,34 @@ cover: ## Write coverage.out and coverage.html
 	$(GO) test -coverpkg ./... -coverprofile coverage.out ./...
 	$(GO) tool cover -html coverage.out -o coverage.html
 
+alerts-check: ## Check rules, routes, runbooks and dashboards, and play the incidents
+	$(MONITORING) run ./localstack/ensure
+	$(MONITORING) test -count=1 ./lint ./incident
+
+dashboards: ## Write dashboards/*.json from internal/monitoring/boards
+	$(MONITORING) test -count=1 ./boards -run TestGenerated -update
+
+screenshots: ## Draw every dashboard from a live outage into .screenshots, without Grafana; takes node and Chromium
+	cd internal/monitoring/render && npm ci --no-fund --no-audit
+	mkdir -p .screenshots
+	$(MONITORING) test -count=1 -v ./live -run TestOutageIsOnePage -screenshots .screenshots
+
 lint: $(GOLANGCI_LINT) ## Run the linters
 	$(GOLANGCI_LINT) run --build-tags bench ./...
+	cd internal/monitoring && $(CURDIR)/$(GOLANGCI_LINT) run --config $(CURDIR)/.golangci.yml ./...
 
 fmt: $(GOLANGCI_LINT) ## Format the code
 	$(GOLANGCI_LINT) fmt ./...
+	cd internal/monitoring && $(CURDIR)/$(GOLANGCI_LINT) fmt --config $(CURDIR)/.golangci.yml ./...
 
 vet: ## Run go vet, also for the systems that are not this one
 	$(GO) vet -tags bench ./...
 	GOOS=darwin $(GO) vet ./...
+	$(MONITORING) vet ./...
 
 check: lint vet ## Everything that a change must pass
 	$(GOLANGCI_LINT) fmt --diff ./...
+	cd internal/monitoring && $(CURDIR)/$(GOLANGCI_LINT) fmt --config $(CURDIR)/.golangci.yml --diff ./...
 	$(GO) mod tidy -diff
 	$(MAKE) test
 
@@ -77,6 +102,7 @@ migration: ## Start a new migration: make migration name=add_something
 
 tidy: ## Tidy go.mod
 	$(GO) mod tidy
+	$(MONITORING) mod tidy -e # some tests of Prometheus's dependencies are in modules that not every proxy has
 
 clean: ## Remove what was built; data and logs stay
 	rm -rf bin coverage.out coverage.html

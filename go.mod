@@ -2,9 +2,6 @@ module speedybites
 
 go 1.26.0
 
-// An npm package that the renderer of screenshots needs has a Go file.
-ignore ./dashboards/render/node_modules
-
 require (
 	github.com/afex/hystrix-go v0.0.0-20180502004556-fa1af6a1f4f5
 	github.com/exaring/otelpgx v0.13.0

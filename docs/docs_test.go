@@ -26,7 +26,7 @@ const root = ".."
 func documents(t *testing.T) []string {
 	t.Helper()
 	list := []string{"README.md", "CHANGELOG.md"}
-	for _, pattern := range []string{"docs/*.md", "docs/decisions/*.md", "dashboards/*.md", "alerts/*.md"} {
+	for _, pattern := range []string{"docs/*.md", "docs/decisions/*.md", "dashboards/*.md", "internal/monitoring/render/*.md", "alerts/*.md", "alerts/runbooks/*.md"} {
 		found, err := filepath.Glob(filepath.Join(root, pattern))
 		if err != nil {
 			t.Fatal(err)
@@ -237,7 +237,7 @@ func TestReadme(t *testing.T) {
 			t.Errorf("the order to paste does not have the demo id %s", id)
 		}
 	}
-	for _, pattern := range []string{"cmd/*", "internal/*", "internal/postgres/*", "observability", "migrations"} {
+	for _, pattern := range []string{"cmd/*", "internal/*", "internal/postgres/*", "internal/monitoring/*", "observability", "observability/stack/*", "migrations"} {
 		dirs, err := filepath.Glob(filepath.Join(root, pattern))
 		if err != nil {
 			t.Fatal(err)
