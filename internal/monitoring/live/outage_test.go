@@ -39,9 +39,10 @@ func TestOutageIsOnePage(t *testing.T) {
 	pgtest.Slow(t)
 	s := start(t, localstack.Config{Environ: []string{"DB_OUTAGE_GRACE_MS=0", "GOMEMLIMIT=400MiB"}})
 	putUnderLoad(t, s, 20)
-	eventually(t, 2*time.Minute, "every instance scraped and the Watchdog heard of", func() bool {
-		up, err := s.Query(t.Context(), `sum(up{job="speedy-bites"}) == 2 and sum(rate(speedybites_db_calls_total[20s])) > 0`)
-		return err == nil && len(up) == 1 && s.Watchdog().Alive
+	eventually(t, 2*time.Minute, "every instance scraped, and Alertmanager found", func() bool {
+		ready, err := s.Query(t.Context(), `sum(up{job="speedy-bites"}) == 2 and sum(rate(speedybites_db_calls_total[20s])) > 0
+			and sum(prometheus_notifications_alertmanagers_discovered) == 1`)
+		return err == nil && len(ready) == 1
 	})
 	begin := time.Now()
 
@@ -67,6 +68,9 @@ func TestOutageIsOnePage(t *testing.T) {
 		if n.Channel != "page" || strings.Join(n.Names(), " ") != breakerOpen {
 			t.Errorf("%s %s of %v: only the page of the breaker may come", n.Channel, n.Status, n.Names())
 		}
+	}
+	if !s.Watchdog().Alive {
+		t.Error("the Watchdog is not heard of")
 	}
 	if pages := pagesIn(told(s)); pages != 1 {
 		t.Errorf("%d pages, want 1", pages)
