@@ -29,6 +29,8 @@ random() { od -An -v -N24 -tx1 /dev/urandom | tr -d ' \n'; }
 
 random | keep postgres_password
 printf 'postgres://speedybites:%s@postgres:5432,postgres-replica:5432/speedybites' "$(cat postgres_password)" | keep database_url
+grep -q postgres-replica: database_url ||
+	echo "$dir/database_url names no postgres-replica: without it, the API does not find the replica after a failover" >&2
 random | keep replication_password
 random | keep exporter_password
 random | keep token_secret

@@ -123,7 +123,7 @@ var refused = []broken{
 	{"UnknownKey", `mem_limit: 64m`, "mem_limits: 64m", "mem_limits"},
 	{"UnknownKeyOfPart", `start_period: 60s`, "start_periode: 60s", "start_periode"},
 	{"Twice", `hostname: api-2\n`, "hostname: api-2\n    hostname: api-3\n", `"hostname" already defined`},
-	{"UndefinedDependency", `receiver:\n        condition`, "reciever:\n        condition", `undefined service "reciever"`},
+	{"UndefinedDependency", `receiver:\n        condition`, "receivers:\n        condition", `undefined service "receivers"`},
 	{"UnknownCondition", `condition: service_started`, "condition: service_stopped", "condition"},
 	{"Port", `127.0.0.1:4000:4000`, "127.0.0.1:99999:4000", "invalid hostPort: 99999"},
 	{"PortInLetters", `127.0.0.1:9090:9090`, "127.0.0.1:http:9090", "invalid hostPort: http"},

@@ -12,6 +12,7 @@ export PGPASSWORD REPLICATION_PASSWORD EXPORTER_PASSWORD
 exec psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 <<'SQL'
 \getenv replication_password REPLICATION_PASSWORD
 \getenv exporter_password EXPORTER_PASSWORD
+SET client_min_messages = warning; -- not that a role is a member already
 
 SELECT 'CREATE ROLE replicator' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'replicator') \gexec
 ALTER ROLE replicator LOGIN REPLICATION PASSWORD :'replication_password';
