@@ -251,6 +251,25 @@ func TestCollectorMetrics(t *testing.T) {
 	})
 }
 
+// TestBalancerMetrics: what dashboards and alerts read of the balancer is there.
+func TestBalancerMetrics(t *testing.T) {
+	t.Parallel()
+	b := newBalancer(t)
+	queried := regexp.MustCompile(`haproxy_\w+`).FindAllString(everyQuery(t), -1)
+	if len(queried) == 0 {
+		t.Fatal("nobody asks for the balancer's metrics")
+	}
+	text, _, err := get(b.operators + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range queried {
+		if !strings.Contains(text, "\n"+name+"{") {
+			t.Errorf("the balancer has no %s", name)
+		}
+	}
+}
+
 // everyQuery is the text of all dashboards and rules.
 func everyQuery(t *testing.T) string {
 	t.Helper()
