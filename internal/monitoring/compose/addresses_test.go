@@ -202,3 +202,48 @@ func TestAlertsGoSomewhere(t *testing.T) {
 		t.Errorf("the receiver has runbooks of %v, mounted are %v", receiver.Command, receiver.Volumes)
 	}
 }
+
+// TestLinks: the addresses that people are sent to are published ones. The programs make links of what they think theirs is,
+// and alerts of the labels that Prometheus gives them.
+func TestLinks(t *testing.T) {
+	t.Parallel()
+	s := shipped(t, "*")
+	ports := published(s)
+	var prometheus struct {
+		Global struct {
+			Labels map[string]string `yaml:"external_labels"`
+		}
+	}
+	if err := yaml.Unmarshal([]byte(read(t, prometheusFile)), &prometheus); err != nil {
+		t.Fatal(err)
+	}
+	got := prometheus.Global.Labels
+	for _, name := range []string{"prometheus", "alertmanager"} {
+		for _, arg := range s.Services[name].Command {
+			if u, ok := strings.CutPrefix(arg, "--web.external-url="); ok {
+				got["itself, "+name] = u
+			}
+		}
+	}
+	got["itself, grafana"] = *s.Services["grafana"].Environment["GF_SERVER_ROOT_URL"]
+	at := func(service string) string { return "http://localhost:" + strings.Join(ports[service], ",") }
+	want := map[string]string{
+		"grafana": at("grafana"), "runbooks": at("receiver") + "/runbooks",
+		"itself, grafana": at("grafana"), "itself, prometheus": at("prometheus"), "itself, alertmanager": at("alertmanager"),
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("links (-want +got):\n%s", diff)
+	}
+	all := slices.Concat(slices.Collect(maps.Values(ports))...)
+	for _, name := range []string{"docker-compose.yml", "docs/configuration.md"} {
+		found := regexp.MustCompile(`http://localhost:(\d+)`).FindAllStringSubmatch(read(t, name), -1)
+		if len(found) == 0 {
+			t.Errorf("%s names no address", name)
+		}
+		for _, m := range found {
+			if !slices.Contains(all, m[1]) {
+				t.Errorf("%s sends people to %s, where nothing is published", name, m[0])
+			}
+		}
+	}
+}

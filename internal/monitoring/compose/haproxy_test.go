@@ -226,8 +226,9 @@ func TestBalancerOutage(t *testing.T) {
 	b.waitFor(t, "ready", 0)
 	b.waitFor(t, "alive", 2)
 	for range 4 {
-		if body, status, err := get(b.api + "/api/orders"); err != nil || status != http.StatusServiceUnavailable || body != said {
-			t.Errorf("got %q, %d, %v, want the instance's own answer", body, status, err)
+		got := request(t, http.MethodGet, b.api+"/api/orders", nil)
+		if after := got.header.Get("Retry-After"); got.status != http.StatusServiceUnavailable || string(got.body) != said || after != "10" {
+			t.Errorf("got %q, %d, Retry-After %q, want the instance's own answer", got.body, got.status, after)
 		}
 	}
 	if b.instances[0].total() != 2 || b.instances[1].total() != 2 {

@@ -247,7 +247,7 @@ func published(s *compose.Stack) map[string][]string {
 	return ports
 }
 
-// TestPublished: people find the addresses in the documentation, and alerts link to them.
+// TestPublished: people find the addresses in the documentation.
 func TestPublished(t *testing.T) {
 	t.Parallel()
 	want := map[string][]string{
