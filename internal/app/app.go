@@ -152,6 +152,7 @@ func New(ctx context.Context, cfg config.Config, opts Options) (_ *App, err erro
 	}
 	a.server, err = httpapi.New(httpapi.Config{
 		Addr: cfg.HTTP.Addr(), Version: opts.Version, OpsLoopbackOnly: cfg.Env == config.Production,
+		Replicas: dbConfig.ReplicaURL != "",
 		// The longest that the database layer may take, and a little to answer.
 		RequestTimeout: cfg.Database.StatementTimeout + cfg.Database.OutageGrace + 10*time.Second,
 	}, httpapi.Deps{
@@ -241,6 +242,7 @@ func requestAttrs(ctx context.Context) []slog.Attr {
 func databaseConfig(c config.Database, url string) postgres.Config {
 	return postgres.Config{
 		URL: url, SSL: c.SSL, SSLRootCert: c.SSLRootCert,
+		ReplicaURL: c.ReplicaURL.Reveal(), ReplicaMaxLag: c.ReplicaMaxLag,
 		PoolMin: c.PoolMin, PoolMax: c.PoolMax,
 		IdleTimeout: c.IdleTimeout, ConnectTimeout: c.ConnectTimeout, MaxConnAge: c.MaxConnAge,
 		StatementTimeout: c.StatementTimeout, HealthCheckInterval: c.HealthCheckInterval,

@@ -10,8 +10,8 @@ import (
 func (a *App) health() httpapi.Health { return healthOf(a.db.Status()) }
 
 // healthOf is the contract's table of situations.
-func healthOf(s postgres.Status) httpapi.Health {
-	h := httpapi.Health{
+func healthOf(s postgres.Status) (h httpapi.Health) {
+	h = httpapi.Health{
 		TotalConnections: s.TotalConnections, IdleConnections: s.IdleConnections, ActiveConnections: s.ActiveConnections,
 		WaitingQueue: s.WaitingQueue,
 		BreakerState: s.Breaker.String(), FailureCount: s.Failures, Threshold: s.Threshold,
@@ -21,6 +21,20 @@ func healthOf(s postgres.Status) httpapi.Health {
 			From: t.From.String(), To: t.To.String(), At: t.At.UTC(), Reason: t.Reason,
 		})
 	}
+	h.Server = s.Server
+	if len(s.Hosts) > 1 {
+		for _, host := range s.Hosts {
+			h.Hosts = append(h.Hosts, httpapi.Host{Server: host.Server, Role: string(host.Role)})
+		}
+	}
+	for _, r := range s.Replicas {
+		h.Replicas = append(h.Replicas, httpapi.Replica{
+			Server: r.Server, Connected: r.Connected, Status: string(r.Use), Lag: r.Lag,
+			TotalConnections: r.TotalConnections, IdleConnections: r.IdleConnections, ActiveConnections: r.ActiveConnections,
+			BreakerState: r.Breaker.String(), FailureCount: r.Failures,
+		})
+	}
+	defer func() { h.Ready = h.Ready || s.ReplicaAlone() }()
 	switch {
 	case s.State == cluster.AuthenticationFailed:
 		h.DatabaseStatus = "Authentication failed"

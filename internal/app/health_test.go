@@ -15,6 +15,11 @@ func TestHealthOf(t *testing.T) {
 		available, degraded, connected, ready bool
 		status                                string
 	}
+	status := func(s postgres.ServerStatus) postgres.Status { return postgres.Status{ServerStatus: s} }
+	inGrace := func(s postgres.ServerStatus) postgres.Status { return postgres.Status{ServerStatus: s, InGrace: true} }
+	withReplica := func(s postgres.ServerStatus, use postgres.ReplicaState) postgres.Status {
+		return postgres.Status{ServerStatus: s, Replicas: []postgres.ReplicaStatus{{Use: use}}}
+	}
 	for _, c := range []struct {
 		name   string
 		status postgres.Status
@@ -22,53 +27,63 @@ func TestHealthOf(t *testing.T) {
 	}{
 		{
 			"Connected",
-			postgres.Status{Connected: true, State: cluster.Connected},
+			status(postgres.ServerStatus{Connected: true, State: cluster.Connected}),
 			want{available: true, connected: true, ready: true, status: "Connected"},
 		},
 		{
 			"LostInsideTheGrace",
-			postgres.Status{State: cluster.Lost, InGrace: true},
+			inGrace(postgres.ServerStatus{State: cluster.Lost}),
 			want{available: true, degraded: true, ready: true, status: "Reconnecting"},
 		},
 		{
 			"LostForLonger",
-			postgres.Status{State: cluster.Lost},
+			status(postgres.ServerStatus{State: cluster.Lost}),
 			want{status: "Disconnected"},
 		},
 		{
 			"NeverConnectedAfterTheGrace",
-			postgres.Status{State: cluster.Lost, EverConnected: false},
+			status(postgres.ServerStatus{State: cluster.Lost, EverConnected: false}),
 			want{status: "Disconnected"},
 		},
 		{
 			"Open",
-			postgres.Status{State: cluster.Lost, Breaker: breaker.Open},
+			status(postgres.ServerStatus{State: cluster.Lost, Breaker: breaker.Open}),
 			want{status: "Disconnected"},
 		},
 		{
 			"OpenAndLostAgainInsideTheGrace",
-			postgres.Status{State: cluster.Lost, InGrace: true, Breaker: breaker.Open},
+			inGrace(postgres.ServerStatus{State: cluster.Lost, Breaker: breaker.Open}),
 			want{status: "Disconnected"},
 		},
 		{
 			"OpenWhileConnected",
-			postgres.Status{Connected: true, State: cluster.Connected, Breaker: breaker.Open},
+			status(postgres.ServerStatus{Connected: true, State: cluster.Connected, Breaker: breaker.Open}),
 			want{connected: true, status: "Connected"},
 		},
 		{
 			"HalfOpen",
-			postgres.Status{Connected: true, State: cluster.Connected, Breaker: breaker.HalfOpen},
+			status(postgres.ServerStatus{Connected: true, State: cluster.Connected, Breaker: breaker.HalfOpen}),
 			want{ready: true, status: "Recovering"},
 		},
 		{
 			"WrongPassword",
-			postgres.Status{State: cluster.AuthenticationFailed},
+			status(postgres.ServerStatus{State: cluster.AuthenticationFailed}),
 			want{status: "Authentication failed"},
 		},
 		{
 			"NoDatabase",
-			postgres.Status{State: cluster.DatabaseMissing, Breaker: breaker.Open},
+			status(postgres.ServerStatus{State: cluster.DatabaseMissing, Breaker: breaker.Open}),
 			want{status: "Database missing"},
+		},
+		{
+			"OpenWithAReplica",
+			withReplica(postgres.ServerStatus{State: cluster.Lost, Breaker: breaker.Open}, postgres.ReplicaLagging),
+			want{ready: true, status: "Disconnected"},
+		},
+		{
+			"OpenWithoutAUsefulReplica",
+			withReplica(postgres.ServerStatus{State: cluster.Lost, Breaker: breaker.Open}, postgres.ReplicaOtherCluster),
+			want{status: "Disconnected"},
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {

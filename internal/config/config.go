@@ -70,6 +70,11 @@ type Database struct {
 	// URL is the connection string. It is zero only outside production, where
 	// a private server is started instead.
 	URL Secret
+	// ReplicaURL is the connection string of read replicas; zero is none.
+	ReplicaURL Secret
+	// ReplicaMaxLag is how old a replica's data may be for reads that need not
+	// be current.
+	ReplicaMaxLag time.Duration
 	// PoolMin and PoolMax are the connections kept open and allowed; PoolMin
 	// never exceeds PoolMax.
 	PoolMin, PoolMax int

@@ -90,6 +90,20 @@ func (c *Config) variables() []variable {
 		},
 		{
 			Variable{
+				Name: "DATABASE_REPLICA_URL", Secret: true,
+				Meaning: "read replicas, one host or several; reads that need not be current go there while a replica is healthy and fresh enough, and all reads while there is no primary; none when empty",
+			},
+			&urlKind{&db.ReplicaURL},
+		},
+		{
+			Variable{
+				Name: "DB_REPLICA_MAX_LAG_MS", Default: "5000",
+				Meaning: "how old a replica's data may be, for reads that go there while there is a primary",
+			},
+			milliseconds(&db.ReplicaMaxLag, 100, day),
+		},
+		{
+			Variable{
 				Name: "DB_POOL_MIN", Default: "2",
 				Meaning: "connections kept open; lowered to DB_POOL_MAX when only that is set",
 			},

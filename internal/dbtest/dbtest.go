@@ -32,6 +32,7 @@ func Config(url string) postgres.Config {
 		StatementTimeout: 30 * time.Second, HealthCheckInterval: 30 * time.Second,
 		Retry:            retry.Policy{Attempts: 3, Base: 100 * time.Millisecond},
 		BreakerThreshold: 5, BreakerTimeout: time.Minute, OutageGrace: 10 * time.Second, MaxWaiting: 1000,
+		ReplicaMaxLag: 5 * time.Second,
 	}
 }
 

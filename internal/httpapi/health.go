@@ -23,6 +23,11 @@ type Health struct {
 	FailureCount, Threshold int
 	// Transitions is the breaker's latest changes of state, oldest first.
 	Transitions []Transition
+	// Server is the primary's host and port, "" before the first connection.
+	Server string
+	// Hosts are those that may be the primary, where there are several; Replicas those that reads can go to.
+	Hosts    []Host
+	Replicas []Replica
 	// Available is false while queries fail at once: the health is then "unavailable" and 503.
 	Available bool
 	// Degraded is true while a lost connection is bridged.
@@ -38,23 +43,76 @@ type Transition struct {
 	Reason   string
 }
 
+// Host is a server that may be the primary, and what it was when it was last looked at.
+type Host struct {
+	Server, Role string
+}
+
+// Replica is a server that reads can go to.
+type Replica struct {
+	Server    string
+	Connected bool
+	// Status says whether it serves reads: "Connected", or why not.
+	Status string
+	// Lag is how old its data may be.
+	Lag time.Duration
+	// The pool of the replica, and its breaker.
+	TotalConnections, IdleConnections, ActiveConnections int
+	BreakerState                                         string
+	FailureCount                                         int
+}
+
 type healthView struct {
-	OK             bool         `json:"ok"`
-	Status         string       `json:"status"`
-	Database       databaseView `json:"database"`
-	CircuitBreaker breakerView  `json:"circuitBreaker"`
-	Uptime         float64      `json:"uptime"`
-	Version        string       `json:"version"`
+	OK             bool          `json:"ok"`
+	Status         string        `json:"status"`
+	Database       databaseView  `json:"database"`
+	CircuitBreaker breakerView   `json:"circuitBreaker"`
+	Replicas       []replicaView `json:"replicas,omitempty"`
+	Uptime         float64       `json:"uptime"`
+	Version        string        `json:"version"`
 }
 
 type databaseView struct {
-	Connected         bool   `json:"connected"`
-	TotalConnections  int    `json:"totalConnections"`
-	IdleConnections   int    `json:"idleConnections"`
-	ActiveConnections int    `json:"activeConnections"`
-	WaitingQueue      int    `json:"waitingQueue"`
-	Status            string `json:"status"`
+	Connected         bool       `json:"connected"`
+	TotalConnections  int        `json:"totalConnections"`
+	IdleConnections   int        `json:"idleConnections"`
+	ActiveConnections int        `json:"activeConnections"`
+	WaitingQueue      int        `json:"waitingQueue"`
+	Status            string     `json:"status"`
+	Server            string     `json:"server,omitempty"`
+	Hosts             []hostView `json:"hosts,omitempty"`
 }
+
+type hostView struct {
+	Server string `json:"server"`
+	Role   string `json:"role"`
+}
+
+type replicaView struct {
+	Server            string  `json:"server"`
+	Connected         bool    `json:"connected"`
+	Status            string  `json:"status"`
+	LagSeconds        float64 `json:"lagSeconds"`
+	TotalConnections  int     `json:"totalConnections"`
+	IdleConnections   int     `json:"idleConnections"`
+	ActiveConnections int     `json:"activeConnections"`
+	CircuitBreaker    struct {
+		State        string `json:"state"`
+		FailureCount int    `json:"failureCount"`
+	} `json:"circuitBreaker"`
+}
+
+func viewReplica(r Replica) replicaView {
+	v := replicaView{
+		Server: r.Server, Connected: r.Connected, Status: r.Status, LagSeconds: seconds(r.Lag),
+		TotalConnections: r.TotalConnections, IdleConnections: r.IdleConnections, ActiveConnections: r.ActiveConnections,
+	}
+	v.CircuitBreaker.State, v.CircuitBreaker.FailureCount = r.BreakerState, r.FailureCount
+	return v
+}
+
+// seconds rounds to milliseconds.
+func seconds(d time.Duration) float64 { return math.Round(d.Seconds()*1000) / 1000 }
 
 type breakerView struct {
 	State        string           `json:"state"`
@@ -85,6 +143,14 @@ func (a *api) health(c *gin.Context) error {
 	for i, t := range h.Transitions {
 		transitions[i] = transitionView{From: t.From, To: t.To, At: t.At.UTC(), Reason: t.Reason}
 	}
+	hosts := make([]hostView, len(h.Hosts))
+	for i, host := range h.Hosts {
+		hosts[i] = hostView(host)
+	}
+	replicas := make([]replicaView, len(h.Replicas))
+	for i, r := range h.Replicas {
+		replicas[i] = viewReplica(r)
+	}
 	return a.json(c, code, healthView{
 		OK:     h.Available,
 		Status: status,
@@ -95,6 +161,8 @@ func (a *api) health(c *gin.Context) error {
 			ActiveConnections: h.ActiveConnections,
 			WaitingQueue:      h.WaitingQueue,
 			Status:            h.DatabaseStatus,
+			Server:            h.Server,
+			Hosts:             hosts,
 		},
 		CircuitBreaker: breakerView{
 			State:        h.BreakerState,
@@ -102,8 +170,9 @@ func (a *api) health(c *gin.Context) error {
 			Threshold:    h.Threshold,
 			Transitions:  transitions,
 		},
-		Uptime:  math.Round(time.Since(a.cfg.Started).Seconds()*1000) / 1000,
-		Version: a.cfg.Version,
+		Replicas: replicas,
+		Uptime:   seconds(time.Since(a.cfg.Started)),
+		Version:  a.cfg.Version,
 	})
 }
 

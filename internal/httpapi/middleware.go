@@ -171,7 +171,11 @@ type userHandler func(c *gin.Context, who accounts.Principal) error
 // public lets anyone in.
 func (a *api) public(h handler) gin.HandlerFunc {
 	return func(c *gin.Context) {
-		if err := h(c); err != nil {
+		err := a.routeReads(c)
+		if err == nil {
+			err = h(c)
+		}
+		if err != nil {
 			a.fail(c, err)
 		}
 	}

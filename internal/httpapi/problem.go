@@ -184,6 +184,7 @@ func (a *api) json(c *gin.Context, code int, v any) error {
 	if a.draining.Load() {
 		header.Set(connectionHeader, "close")
 	}
+	tellPosition(c)
 	c.Status(code)
 	enc := json.NewEncoder(c.Writer)
 	enc.SetEscapeHTML(false)

@@ -41,6 +41,8 @@ type Config struct {
 	MaxBodyBytes int64
 	// OpsLoopbackOnly hides Deps.Ops from all clients but those on this machine.
 	OpsLoopbackOnly bool
+	// Replicas says that the database has some: reads may go to them, and writes are answered with a consistency token.
+	Replicas bool
 	// Version is shown in the health.
 	Version string
 	// Started is what the health's uptime counts from; default: the moment of New.

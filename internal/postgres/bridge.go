@@ -22,9 +22,9 @@ func (q *query) bridge(ctx context.Context, err error) (again bool, v verdict, _
 		}
 	}()
 	for {
-		view := q.db.monitor.View()
+		view := q.srv.monitor.View()
 		now := time.Now()
-		deadline := q.first.Add(q.db.cfg.OutageGrace)
+		deadline := q.first.Add(q.srv.cfg.OutageGrace)
 		switch view.State {
 		case cluster.Connected:
 			if view.Epoch == q.epoch && view.Check >= q.check {
@@ -34,7 +34,7 @@ func (q *query) bridge(ctx context.Context, err error) (again bool, v verdict, _
 				return true, answered, nil
 			}
 		case cluster.Lost:
-			if end := view.Since.Add(q.db.cfg.OutageGrace); end.Before(deadline) {
+			if end := view.Since.Add(q.srv.cfg.OutageGrace); end.Before(deadline) {
 				deadline = end
 			}
 		case cluster.AuthenticationFailed, cluster.DatabaseMissing:
@@ -58,24 +58,24 @@ func (q *query) bridge(ctx context.Context, err error) (again bool, v verdict, _
 // parkNow takes a place among the waiting, unless the query still has one.
 func (q *query) parkNow() error {
 	if q.place == nil {
-		p, err := q.db.gate.park(q.waited)
+		p, err := q.srv.gate.park(q.waited)
 		if err != nil {
 			return err
 		}
 		q.place, q.waited = p, true
 	}
-	q.db.metrics.parked.Inc()
+	q.srv.metrics.parked.Inc()
 	q.span.event("parked")
 	return nil
 }
 
 // unparked accounts for the wait.
 func (q *query) unparked(ctx context.Context, waited time.Duration, again bool) {
-	q.db.metrics.parked.Dec()
-	q.db.metrics.parkedTime.Observe(waited.Seconds())
-	q.db.metrics.bridged[again].Inc()
+	q.srv.metrics.parked.Dec()
+	q.srv.metrics.parkedTime.Observe(waited.Seconds())
+	q.srv.metrics.bridged[again].Inc()
 	q.span.event("unparked", millis("duration_ms", waited))
-	q.db.log.LogAttrs(ctx, slog.LevelInfo, "query waited for the database", slog.String("query", q.name),
+	q.srv.log.LogAttrs(ctx, slog.LevelInfo, "query waited for the database", slog.String("query", q.name),
 		slog.Bool("again", again), slog.Float64("waited_ms", float64(waited.Microseconds())/1000))
 }
 

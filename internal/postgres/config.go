@@ -49,6 +49,12 @@ type Config struct {
 	OutageGrace time.Duration
 	// MaxWaiting bounds the queries that wait for a connection or for the end of an outage. Default 1000.
 	MaxWaiting int
+	// ReplicaURL is a postgres:// URL of read replicas, one host or several; "" is none. Each has a pool and a breaker of
+	// its own, with the same settings.
+	ReplicaURL string
+	// ReplicaMaxLag is how old a replica's data may be for reads that need not be current, while there is a primary.
+	// Default 5 s.
+	ReplicaMaxLag time.Duration
 }
 
 // Validate reports every setting that makes no sense.
@@ -65,18 +71,53 @@ func (c Config) Validate() error {
 		c.HealthCheckInterval > 0, "a timeout that is not positive")
 	check(c.OutageGrace >= 0, "negative outage grace")
 	check(c.MaxWaiting >= 0, "negative number of waiting queries")
+	check(c.ReplicaURL == "" || c.ReplicaMaxLag > 0, "a replica lag that is not positive")
 	return errors.Join(append(errs, c.Retry.Validate())...)
 }
 
 // minAgeForJitter is the age from which it can be jittered: pgxpool cuts the jitter to whole seconds.
 const minAgeForJitter = 10 * time.Second
 
-// poolConfig translates the configuration into pgxpool's, hooks aside.
-func (c Config) poolConfig(tracers trace.TracerProvider) (*pgxpool.Config, error) {
+// heartbeat is the time between looks at the servers: at least five in the time that a replica may lag.
+func (c Config) heartbeat() time.Duration {
+	if c.ReplicaURL == "" {
+		return time.Second
+	}
+	return min(max(c.ReplicaMaxLag/5, 100*time.Millisecond), time.Second)
+}
+
+// primaryPool translates the configuration into pgxpool's, hooks aside.
+func (c Config) primaryPool(tracers trace.TracerProvider) (*pgxpool.Config, error) {
 	dsn, err := c.DSN()
 	if err != nil {
 		return nil, err
 	}
+	return c.poolConfig(dsn, tracers)
+}
+
+// replicaPools returns the hosts of the replicas and a configuration for each.
+func (c Config) replicaPools(tracers trace.TracerProvider) ([]host, []*pgxpool.Config, error) {
+	u, err := c.settle(c.ReplicaURL)
+	if err != nil {
+		return nil, nil, fmt.Errorf("replicas: %w", err)
+	}
+	q := u.Query()
+	q.Del("target_session_attrs") // each host is looked at by itself
+	u.RawQuery = q.Encode()
+	all, err := c.poolConfig(u.String(), tracers)
+	if err != nil {
+		return nil, nil, fmt.Errorf("replicas: %w", err)
+	}
+	hosts := hostsOf(all.ConnConfig)
+	pools := make([]*pgxpool.Config, len(hosts))
+	for i, h := range hosts {
+		pools[i] = all.Copy()
+		h.pin(pools[i].ConnConfig)
+	}
+	return hosts, pools, nil
+}
+
+func (c Config) poolConfig(dsn string, tracers trace.TracerProvider) (*pgxpool.Config, error) {
 	pc, err := pgxpool.ParseConfig(dsn)
 	if err != nil {
 		return nil, err // pgx masks the password
@@ -105,11 +146,24 @@ func setSession(cc *pgx.ConnConfig, name string, statementTimeout time.Duration)
 	cc.RuntimeParams["statement_timeout"] = strconv.FormatInt(statementTimeout.Milliseconds(), 10)
 }
 
-// DSN returns the URL with TLS and the search for the writable host settled.
+// DSN returns the primary's URL with TLS and the search for the writable host settled.
 func (c Config) DSN() (string, error) {
-	u, err := url.Parse(c.URL)
+	u, err := c.settle(c.URL)
+	if err != nil {
+		return "", err
+	}
+	if q := u.Query(); strings.Contains(u.Host, ",") && !q.Has("target_session_attrs") {
+		q.Set("target_session_attrs", "read-write")
+		u.RawQuery = q.Encode()
+	}
+	return u.String(), nil
+}
+
+// settle returns a database URL with its TLS settled.
+func (c Config) settle(text string) (*url.URL, error) {
+	u, err := url.Parse(text)
 	if err != nil || (u.Scheme != "postgres" && u.Scheme != "postgresql") {
-		return "", errors.New("database URL is not a postgres:// URL") // err would show the password
+		return nil, errors.New("database URL is not a postgres:// URL") // err would show the password
 	}
 	q := u.Query()
 	switch {
@@ -122,11 +176,8 @@ func (c Config) DSN() (string, error) {
 		// pgx would otherwise prefer TLS without verifying it, at the price of a second dial for each failed one.
 		q.Set("sslmode", "disable")
 	}
-	if strings.Contains(u.Host, ",") && !q.Has("target_session_attrs") {
-		q.Set("target_session_attrs", "read-write")
-	}
 	u.RawQuery = q.Encode()
-	return u.String(), nil
+	return u, nil
 }
 
 // newDialer returns the dialer of all connections: a peer that vanished is noticed by the kernel within seconds, also

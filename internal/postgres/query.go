@@ -16,16 +16,21 @@ import (
 
 // query is one call of Read or Write: its attempts, and what it remembers from one to the next.
 type query struct {
-	db    *DB
+	srv   *server
 	name  string
 	read  func(context.Context, Querier) error
 	write func(context.Context, *Tx) error
 	trial bool // decides in HALF_OPEN, so it must not wait for the end of an outage
 	root  bool // nobody's request: its spans are a trace of their own
 
+	// elsewhere answers a read at another server when this one cannot; nil where there is none.
+	elsewhere func(context.Context) reply
+	stoodIn   bool // it did
+
 	metrics  *queryMetrics
 	span     span
 	attempts int // made so far
+	rejected bool
 
 	epoch   uint64    // the prober's, when the last attempt began
 	check   uint64    // the check whose verdict tells why the last attempt failed
@@ -33,62 +38,59 @@ type query struct {
 	place   place     // among the waiting
 	waited  bool      // had one before
 	inDoubt bool      // a COMMIT was sent and its answer lost
+
+	positioned bool     // the position of the COMMIT is wanted
+	position   Position // it, 0 where it is not known
 }
 
-// run asks the breaker, runs the query and reports back.
-func (q *query) run(ctx context.Context) error {
-	permit, err := q.db.breaker.Allow()
-	if err != nil {
-		q.db.metrics.breaker[kindRejected].Inc()
-		q.db.metrics.of(q.name).calls[refusedOpen].Inc()
-		_, s := q.db.startSpan(ctx, q.name, false)
-		s.set(attribute.String("speedybites.breaker", "rejected"))
-		err = fmt.Errorf("%w: %w", ErrUnavailable, err)
-		s.end(disconnected, err)
-		return err
-	}
-	q.trial = permit.Trial()
-	return q.runWith(ctx, permit)
-}
-
-func (q *query) runWith(ctx context.Context, permit breaker.Permit) error {
+// run begins the query, lets how run it, and accounts for it.
+func (q *query) run(ctx context.Context, how func(context.Context) (verdict, error)) error {
 	ctx = q.begin(ctx)
+	v, err := abandoned, error(nil) // also of a panic
+	defer func() { q.end(v, err) }()
+	v, err = how(ctx)
+	return v.asError(err)
+}
+
+// guard asks the breaker, runs the query and reports back.
+func (q *query) guard(ctx context.Context) (verdict, error) {
+	permit, err := q.srv.breaker.Allow()
+	if err != nil {
+		q.rejected = true
+		q.srv.metrics.breaker[kindRejected].Inc()
+		q.span.set(attribute.String("speedybites.breaker", "rejected"))
+		return disconnected, err
+	}
+	return q.permitted(ctx, permit)
+}
+
+func (q *query) permitted(ctx context.Context, permit breaker.Permit) (v verdict, err error) {
 	outcome, kind := breaker.Neutral, kindNeutral // also of a panic
-	v, err := abandoned, error(nil)
-	if q.trial {
-		q.db.metrics.breaker[kindTrial].Inc()
+	if q.trial = permit.Trial(); q.trial {
+		q.srv.metrics.breaker[kindTrial].Inc()
 		q.span.set(attribute.String("speedybites.breaker", "trial"))
 	}
 	defer func() {
 		if q.place != nil {
-			q.db.gate.unpark(q.place)
+			q.srv.gate.unpark(q.place)
 		}
 		permit.Done(ctx, outcome, q.epoch)
-		q.db.metrics.breaker[kind].Inc()
-		q.end(v, err)
+		q.srv.metrics.breaker[kind].Inc()
 	}()
-	v, err = q.rounds(ctx)
-	switch v {
+	own, v, err := q.rounds(ctx)
+	switch own {
 	case answered, conflicting, overdue:
 		outcome, kind = breaker.Answered, kindSuccess
 	case disconnected:
 		outcome, kind = breaker.Failed, kindFailure
 	case locked, abandoned, refused:
 	}
-	return v.asError(err)
-}
-
-// once makes one attempt without the breaker.
-func (q *query) once(ctx context.Context) error {
-	ctx = q.begin(ctx)
-	v, err := q.attempt(ctx)
-	q.end(v, err)
-	return v.asError(err)
+	return v, err
 }
 
 func (q *query) begin(ctx context.Context) context.Context {
-	q.metrics = q.db.metrics.of(q.name)
-	ctx, q.span = q.db.startSpan(ctx, q.name, q.root)
+	q.metrics = q.srv.metrics.of(q.name)
+	ctx, q.span = q.srv.startSpan(ctx, q.name, q.root)
 	return ctx
 }
 
@@ -110,6 +112,9 @@ func (q *query) end(v verdict, err error) {
 
 func (q *query) result(v verdict) result {
 	again := q.attempts > 1 || q.waited
+	if q.rejected {
+		return refusedOpen
+	}
 	switch v {
 	case answered:
 		if again {
@@ -128,27 +133,35 @@ func (q *query) result(v verdict) result {
 	return failedFirst
 }
 
-// rounds makes attempts, waits for the end of an outage, and makes attempts again, until the query is answered or must
-// not wait any longer.
-func (q *query) rounds(ctx context.Context) (verdict, error) {
+// rounds makes attempts, waits for the end of an outage, and makes attempts again, until the query is answered, there or
+// elsewhere, or must not wait any longer. own is what the server's breaker is told.
+func (q *query) rounds(ctx context.Context) (own, v verdict, err error) {
 	for {
-		v, err := q.round(ctx)
+		v, err = q.round(ctx)
+		if q.elsewhere != nil && (v == disconnected || v == locked) {
+			if r := q.elsewhere(ctx); r.done {
+				if v == disconnected && q.mayBridge() && q.srv.bridgeable(q.srv.monitor.View()) {
+					v = abandoned // it would have waited
+				}
+				return v, r.verdict, r.err
+			}
+		}
 		if v != disconnected || !q.mayBridge() {
-			return v, err
+			return v, v, err
 		}
 		again, v, err := q.bridge(ctx, err)
 		if !again {
-			return v, err
+			return v, v, err
 		}
 	}
 }
 
 // bridgeable reports whether view is a loss that is young enough to be waited for.
-func (db *DB) bridgeable(view *cluster.View) bool {
-	return view.State == cluster.Lost && time.Since(view.Since) < db.cfg.OutageGrace
+func (srv *server) bridgeable(view *cluster.View) bool {
+	return view.State == cluster.Lost && time.Since(view.Since) < srv.cfg.OutageGrace
 }
 
-func (q *query) mayBridge() bool { return q.db.cfg.OutageGrace > 0 && !q.trial }
+func (q *query) mayBridge() bool { return q.srv.cfg.OutageGrace > 0 && !q.trial }
 
 // round makes attempts with exponential backoff. It ends early when the database is known to be lost and the query may
 // wait for its return instead.
@@ -158,13 +171,13 @@ func (q *query) round(ctx context.Context) (verdict, error) {
 		if v != disconnected && v != conflicting {
 			return v, err
 		}
-		if v == disconnected && q.mayBridge() && q.db.bridgeable(q.db.monitor.View()) {
+		if v == disconnected && q.mayBridge() && q.srv.bridgeable(q.srv.monitor.View()) {
 			return v, err
 		}
 		began := time.Now()
-		again := q.db.cfg.Retry.Wait(ctx, n)
+		again := q.srv.cfg.Retry.Wait(ctx, n)
 		if waited := time.Since(began); waited > time.Millisecond {
-			q.db.metrics.backoff.Observe(waited.Seconds())
+			q.srv.metrics.backoff.Observe(waited.Seconds())
 			q.span.event("backoff", millis("duration_ms", waited), attribute.Int("after_attempt", q.attempts))
 		}
 		if !again {
@@ -174,8 +187,8 @@ func (q *query) round(ctx context.Context) (verdict, error) {
 			return v, err
 		}
 		reason := reasonOf(err)
-		q.db.metrics.retries[reason].Inc()
-		q.db.log.LogAttrs(ctx, slog.LevelWarn, "query retried", slog.String("query", q.name), slog.Int("attempt", n+1),
+		q.srv.metrics.retries[reason].Inc()
+		q.srv.log.LogAttrs(ctx, slog.LevelWarn, "query retried", slog.String("query", q.name), slog.Int("attempt", n+1),
 			slog.String("reason", reason), slog.String("sqlstate", sqlstate.Code(err)), slog.Any("error", err))
 	}
 }
@@ -183,7 +196,7 @@ func (q *query) round(ctx context.Context) (verdict, error) {
 // attempt runs the query once, on a connection of the database that the prober knows to be there.
 func (q *query) attempt(ctx context.Context) (v verdict, err error) {
 	q.attempts++
-	ctx, s := q.db.startSpan(ctx, "attempt", false)
+	ctx, s := q.srv.startSpan(ctx, "attempt", false)
 	if s.on() {
 		ctx = context.WithValue(ctx, queryName{}, q.name)
 	}
@@ -200,17 +213,17 @@ func (q *query) attempt(ctx context.Context) (v verdict, err error) {
 		return v, err
 	}
 	began := time.Now()
-	if err := q.db.gate.enter(ctx, q.place); err != nil {
+	if err := q.srv.gate.enter(ctx, q.place); err != nil {
 		if errors.Is(err, ErrSaturated) {
 			if errors.Is(err, errNoneFree) {
-				q.db.metrics.timeouts.Inc()
+				q.srv.metrics.timeouts.Inc()
 			}
 			return refused, err
 		}
 		return abandoned, err
 	}
 	q.place = nil
-	defer q.db.gate.leave()
+	defer q.srv.gate.leave()
 	if v, err := q.look(); err != nil { // the wait may have been long
 		return v, err
 	}
@@ -219,10 +232,10 @@ func (q *query) attempt(ctx context.Context) (v verdict, err error) {
 
 // look asks the prober before dialing or queueing.
 func (q *query) look() (verdict, error) {
-	if q.db.closed.Load() {
+	if q.srv.closed.Load() {
 		return refused, errClosed
 	}
-	view := q.db.monitor.View()
+	view := q.srv.monitor.View()
 	q.epoch = view.Epoch
 	switch view.State {
 	case cluster.Connected:
@@ -237,7 +250,7 @@ func (q *query) look() (verdict, error) {
 
 // serve runs the query's function on a pooled connection, which it has been waiting for since began.
 func (q *query) serve(ctx context.Context, began time.Time) (verdict, error) {
-	conn, err := q.db.pool.Acquire(ctx)
+	conn, err := q.srv.pool.Acquire(ctx)
 	if err != nil {
 		v := verdictOf(sqlstate.Classify(ctx, err))
 		if errors.Is(err, errNoDial) || v == answered { // pgxpool's own errors: no connection, whatever the reason
@@ -250,7 +263,7 @@ func (q *query) serve(ctx context.Context, began time.Time) (verdict, error) {
 	s := sessionOf(conn.Conn())
 	s.rows = 0
 	acquired := time.Now()
-	q.db.metrics.waitTime.Observe(acquired.Sub(began).Seconds())
+	q.srv.metrics.waitTime.Observe(acquired.Sub(began).Seconds())
 	if q.read != nil {
 		err = q.read(ctx, conn)
 	} else {
@@ -261,7 +274,7 @@ func (q *query) serve(ctx context.Context, began time.Time) (verdict, error) {
 		v = classify(ctx, s, err)
 	}
 	used := time.Since(acquired)
-	q.db.metrics.useTime.Observe(used.Seconds())
+	q.srv.metrics.useTime.Observe(used.Seconds())
 	if v != abandoned { // how long a caller has patience is nothing about the database
 		observe(ctx, q.metrics.duration, used)
 		q.metrics.rows.Observe(float64(s.rows))
@@ -276,8 +289,8 @@ func (q *query) suspect(v verdict, login bool) {
 		return
 	}
 	now := time.Now()
-	q.db.lastFailure.Store(sinceStart())
-	q.failed(q.db.monitor.Suspect(now, login))
+	q.srv.lastFailure.Store(sinceStart())
+	q.failed(q.srv.monitor.Suspect(now, login))
 }
 
 func (q *query) failed(check uint64) {

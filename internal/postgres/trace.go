@@ -89,15 +89,15 @@ type span struct{ trace.Span }
 
 // startSpan starts a span below that of ctx if that one records. With root, it starts a trace where ctx has none: for
 // loops that no request waits for.
-func (db *DB) startSpan(ctx context.Context, name string, root bool) (context.Context, span) {
-	if db.tracer == nil {
+func (srv *server) startSpan(ctx context.Context, name string, root bool) (context.Context, span) {
+	if srv.tracer == nil {
 		return ctx, span{}
 	}
 	parent := trace.SpanFromContext(ctx)
 	if !parent.IsRecording() && (!root || parent.SpanContext().IsValid()) {
 		return ctx, span{}
 	}
-	ctx, s := db.tracer.Start(ctx, name)
+	ctx, s := srv.tracer.Start(ctx, name)
 	if !s.IsRecording() {
 		return ctx, span{}
 	}
@@ -146,27 +146,27 @@ func millis(key string, d time.Duration) attribute.KeyValue {
 
 // onTransition makes a change of the breaker's state a log line, a metric and a span of its own, all with one id. It is
 // called under the breaker's lock.
-func (db *DB) onTransition(ctx context.Context, t breaker.Transition) {
+func (srv *server) onTransition(ctx context.Context, t breaker.Transition) {
 	level := slog.LevelWarn
 	switch t.To {
 	case breaker.Open:
 		level = slog.LevelError
 	case breaker.HalfOpen:
 		select {
-		case db.halfOpen <- struct{}{}:
+		case srv.halfOpen <- struct{}{}:
 		default:
 		}
 	case breaker.Closed:
-		db.gate.rampUp()
+		srv.gate.rampUp()
 	}
 	spanCtx := context.WithoutCancel(ctx)
 	sc := trace.SpanContext{}
-	if db.tracer != nil {
+	if srv.tracer != nil {
 		cause := trace.SpanContextFromContext(ctx)
 		var s trace.Span
-		spanCtx, s = db.tracer.Start(spanCtx, "circuit_breaker.transition", trace.WithNewRoot(), trace.WithTimestamp(t.At),
+		spanCtx, s = srv.tracer.Start(spanCtx, "circuit_breaker.transition", trace.WithNewRoot(), trace.WithTimestamp(t.At),
 			trace.WithLinks(trace.Link{SpanContext: cause}), trace.WithAttributes(
-				attribute.String("speedybites.transition_id", t.ID.String()), attribute.String("speedybites.breaker", poolName),
+				attribute.String("speedybites.transition_id", t.ID.String()), attribute.String("speedybites.breaker", srv.name),
 				attribute.String("speedybites.breaker.from", label(t.From)), attribute.String("speedybites.breaker.to", label(t.To)),
 				attribute.String("speedybites.breaker.reason", t.Reason), attrOutage.Bool(true),
 			))
@@ -177,23 +177,23 @@ func (db *DB) onTransition(ctx context.Context, t breaker.Transition) {
 	if sc.IsValid() {
 		exemplar["trace_id"] = sc.TraceID().String()
 	}
-	if c, ok := db.metrics.transitions.WithLabelValues(poolName, label(t.From), label(t.To)).(prometheus.ExemplarAdder); ok {
+	if c, ok := srv.metrics.transitions.WithLabelValues(srv.name, label(t.From), label(t.To)).(prometheus.ExemplarAdder); ok {
 		c.AddWithExemplar(1, exemplar)
 	}
-	db.log.LogAttrs(spanCtx, level, "circuit breaker "+t.To.String(),
+	srv.log.LogAttrs(spanCtx, level, "circuit breaker "+t.To.String(),
 		slog.String("transition_id", t.ID.String()), slog.String("from", t.From.String()),
 		slog.String("to", t.To.String()), slog.String("reason", t.Reason))
-	if db.announce != nil {
-		db.announce(t)
+	if srv.announce != nil {
+		srv.announce(t)
 	}
 }
 
 // endOutage accounts for an outage that is over, as a metric and as a span over its whole length.
-func (db *DB) endOutage(lost, now cluster.View) {
+func (srv *server) endOutage(lost, now cluster.View) {
 	length := now.Since.Sub(lost.Since)
-	db.metrics.outageTime.Observe(length.Seconds())
-	if db.tracer != nil {
-		_, s := db.tracer.Start(context.Background(), "database.outage", trace.WithNewRoot(), trace.WithTimestamp(lost.Since))
+	srv.metrics.outageTime.Observe(length.Seconds())
+	if srv.tracer != nil {
+		_, s := srv.tracer.Start(context.Background(), "database.outage", trace.WithNewRoot(), trace.WithTimestamp(lost.Since))
 		s.SetAttributes(attrOutage.Bool(true), millis("speedybites.outage.duration_ms", length))
 		s.End(trace.WithTimestamp(now.Since))
 	}

@@ -32,6 +32,9 @@ type Tx struct {
 	begun     bool
 	committed bool
 	sent      bool // COMMIT has been sent: its fate may be unknown
+
+	positioned bool     // the position of the COMMIT is wanted
+	position   Position // 0 where it is not known
 }
 
 var _ Querier = (*Tx)(nil)
@@ -87,26 +90,39 @@ func (tx *Tx) CommitWith(ctx context.Context, b *pgx.Batch) error {
 	}
 	var tag pgconn.CommandTag
 	b.Queue("commit").Exec(func(t pgconn.CommandTag) error { tag = t; return nil })
+	if tx.positioned {
+		b.Queue(positionQuery).QueryRow(func(row pgx.Row) error { return row.Scan(&tx.position) })
+	}
 	return tx.finish(ctx, func(ctx context.Context) (pgconn.CommandTag, error) {
 		err := tx.conn.SendBatch(ctx, b).Close()
+		if tag.String() == committedTag {
+			err = nil // whatever became of the position
+		}
 		return tag, err
 	})
 }
 
+// positionQuery runs right behind COMMIT: whoever has replayed so far has the transaction.
+const positionQuery = "select (pg_current_wal_lsn() - '0/0')::bigint"
+
+// committedTag is what the server answers to COMMIT unless it rolls back.
+const committedTag = "COMMIT"
+
 // transact runs the query's function in a transaction, commits it, and notes when the fate of COMMIT is unknown.
 func (q *query) transact(ctx context.Context, conn *pgx.Conn, s *session) error {
-	tx := &Tx{conn: conn, session: s, inDoubt: q.inDoubt}
+	tx := &Tx{conn: conn, session: s, inDoubt: q.inDoubt, positioned: q.positioned}
 	err := q.write(ctx, tx)
 	if err == nil {
 		err = tx.commit(ctx)
 	}
 	if err == nil {
+		q.position = tx.position
 		return nil
 	}
 	if v := classify(ctx, s, err); tx.sent && !tx.committed &&
 		(v == overdue || v == abandoned || sqlstate.Ambiguous(sqlstate.Classify(ctx, err), err)) {
 		q.inDoubt = true
-		q.db.metrics.inDoubt.Inc()
+		q.srv.metrics.inDoubt.Inc()
 		q.span.event("commit in doubt")
 	}
 	tx.rollback(ctx)
@@ -117,6 +133,9 @@ func (q *query) transact(ctx context.Context, conn *pgx.Conn, s *session) error 
 func (tx *Tx) commit(ctx context.Context) error {
 	if tx.committed || !tx.begun {
 		return nil
+	}
+	if tx.positioned {
+		return tx.CommitWith(ctx, &pgx.Batch{})
 	}
 	return tx.finish(ctx, func(ctx context.Context) (pgconn.CommandTag, error) { return tx.conn.Exec(ctx, "commit") })
 }
@@ -136,7 +155,7 @@ func (tx *Tx) finish(ctx context.Context, send func(context.Context) (pgconn.Com
 	switch {
 	case err != nil:
 		return err
-	case tag.String() != "COMMIT":
+	case tag.String() != committedTag:
 		return errCommitRolledBack
 	}
 	tx.committed = true

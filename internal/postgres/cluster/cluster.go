@@ -92,6 +92,8 @@ type Config struct {
 	OnLost func(now View)
 	// Logger receives losses and recoveries.
 	Logger *slog.Logger
+	// LossLevel is the level of a loss's line. Default INFO, as slog's.
+	LossLevel slog.Level
 }
 
 // Defaults returns cfg with the documented default for every duration that is zero.
@@ -224,7 +226,7 @@ func (m *Monitor) announce(previous, now View) {
 		m.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "database sessions lost, the server is there",
 			slog.Uint64("epoch", now.Epoch))
 	case now.State != Connected && (previous.State != now.State || previous.Check == 0):
-		m.cfg.Logger.LogAttrs(ctx, slog.LevelError, "database "+now.State.String(),
+		m.cfg.Logger.LogAttrs(ctx, m.cfg.LossLevel, "database "+now.State.String(),
 			slog.Any("error", now.Err), slog.Time("since", now.Since))
 	}
 }

@@ -93,6 +93,10 @@ func Stale(err error) bool {
 	return code == "0A000" || code == "26000"
 }
 
+// Undefined reports whether err is about a table, column or function that the server does not know (class 42): a standby
+// may not have replayed the migration that makes it.
+func Undefined(err error) bool { return hasClass(Code(err), "42") }
+
 // Violation returns the name of the integrity constraint (class 23) that err reports as violated, or "".
 func Violation(err error) string {
 	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok && hasClass(pgErr.Code, "23") {
