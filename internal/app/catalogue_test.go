@@ -42,7 +42,8 @@ var libraries = map[string]string{
 // the comment above each table; the longest counts.
 func TestCatalogue(t *testing.T) {
 	t.Parallel()
-	s := start(t, pgtest.Server(t).URL())
+	url := pgtest.Server(t).URL()
+	s := start(t, url, "DATABASE_REPLICA_URL="+url)
 	_, families := s.scrape()
 	text, err := os.ReadFile(cataloguePage)
 	if err != nil {

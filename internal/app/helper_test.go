@@ -177,8 +177,19 @@ func call(ctx context.Context, method, url string, body any, header ...string) (
 // customer registers a customer and returns the token.
 func (s *service) customer() string {
 	s.t.Helper()
+	return s.register("customer")
+}
+
+// owner registers an owner and returns the token.
+func (s *service) owner() string {
+	s.t.Helper()
+	return s.register("owner")
+}
+
+func (s *service) register(role string) string {
+	s.t.Helper()
 	a := s.call("POST", "/api/auth/register", map[string]any{
-		"email": uuid.NewString() + "@example.com", "password": "correct horse", "name": "Customer",
+		"email": uuid.NewString() + "@example.com", "password": "correct horse", "name": "Somebody", "role": role,
 	})
 	if a.status != http.StatusCreated {
 		s.t.Fatalf("register: %d %s", a.status, a.body)

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -65,9 +66,9 @@ func (p *positions) add(o observation) {
 func (p *positions) asOf(position Position) time.Time {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for i := len(p.marks) - 1; i >= 0; i-- {
-		if p.marks[i].position <= position {
-			return p.marks[i].at
+	for _, m := range slices.Backward(p.marks) {
+		if m.position <= position {
+			return m.at
 		}
 	}
 	return time.Time{}

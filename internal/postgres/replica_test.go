@@ -294,7 +294,7 @@ func TestReadsWithoutAPrimary(t *testing.T) {
 }
 
 // TestReplicaGone: a replica that dies, hangs or is cut off costs no read.
-func TestReplicaGone(t *testing.T) {
+func TestReplicaGone(t *testing.T) { //nolint:tparallel // the subtests break one standby in turn
 	pgtest.Slow(t)
 	t.Parallel()
 	primary := pgtest.Server(t)
@@ -367,7 +367,7 @@ func TestMisplacedReplicas(t *testing.T) {
 			cfg.ReplicaURL = strings.Replace(cfg.URL, ":"+password(t, primary)+"@", ":wrong@", 1)
 		}, postgres.ReplicaUnauthorized, "authentication failed"},
 		{"NoSuchDatabase", func(cfg *postgres.Config) {
-			cfg.ReplicaURL = strings.Replace(cfg.URL, "/speedybites", "/missing", 1)
+			cfg.ReplicaURL = strings.Replace(cfg.URL, "/speedybites?", "/missing?", 1)
 		}, postgres.ReplicaMissing, "missing"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

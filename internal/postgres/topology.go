@@ -271,8 +271,8 @@ func (t *topology) glance(ctx context.Context, h host, session *probe) *probe {
 	defer cancel()
 	var err error
 	if session == nil {
-		any := func(o observation) error { t.note(o, t.judge(o)); return nil }
-		session, err = t.prober.login(ctx, h, any)
+		whatever := func(o observation) error { t.note(o, t.judge(o)); return nil }
+		session, err = t.prober.login(ctx, h, whatever)
 	} else if err = session.look(ctx); err != nil {
 		session.Close()
 	}
