@@ -26,26 +26,48 @@ const collectorFile = "observability/stack/otel-collector/collector.yml"
 // collecting is a collector with the shipped configuration, of which only addresses and directories are others.
 type collecting struct {
 	*running
-	otlp, metrics string
-	logs          string // has a directory for each instance
-	args          []string
-	health        string
+	otlp, health, metrics string
+	dir                   string // for its files
+	logs                  string // in dir; has a directory for each instance
+	tempo, loki           string
+	args                  []string
 }
 
-// newCollector starts a collector that sends to a store of traces and one of logs.
-func newCollector(t *testing.T, tempo, loki string) *collecting {
+// newCollector starts a collector that sends to a store of traces and one of logs. More configuration can be laid over the
+// shipped one.
+func newCollector(t *testing.T, tempo, loki string, more ...string) *collecting {
 	t.Helper()
-	dir := t.TempDir()
-	c := &collecting{logs: filepath.Join(dir, "logs")}
-	offsets := filepath.Join(dir, "offsets")
-	for _, d := range []string{c.logs, offsets} {
+	c := &collecting{dir: t.TempDir(), tempo: tempo, loki: loki}
+	c.logs = filepath.Join(c.dir, "logs")
+	for _, d := range []string{c.logs, filepath.Join(c.dir, "offsets")} {
 		if err := os.Mkdir(d, 0o700); err != nil {
 			t.Fatal(err)
 		}
 	}
+	for _, arg := range shipped(t).Services["otel-collector"].Command {
+		if arg == "/etc/otelcol/collector.yml" {
+			arg = filepath.Join(root, collectorFile)
+		}
+		c.args = append(c.args, arg)
+	}
+	c.args = append(c.args, "--config", filepath.Join(c.dir, "local.yml")) // written by begin
+	for n, text := range more {
+		path := filepath.Join(c.dir, fmt.Sprintf("more-%d.yml", n))
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c.args = append(c.args, "--config", path)
+	}
+	c.begin(t)
+	return c
+}
+
+// begin starts the collector, for the first time or again. It has other ports each time: somebody may have taken those that
+// it had.
+func (c *collecting) begin(t *testing.T) {
+	t.Helper()
 	otlp, health, metrics := freePort(t), freePort(t), freePort(t)
 	c.otlp, c.health, c.metrics = "http://127.0.0.1:"+otlp, "http://127.0.0.1:"+health, "http://127.0.0.1:"+metrics+"/metrics"
-	local := filepath.Join(dir, "local.yml")
 	text := fmt.Sprintf(`
 extensions:
   health_check: {endpoint: "127.0.0.1:%s"}
@@ -57,13 +79,12 @@ exporters:
   otlp_http/tempo: {endpoint: %q}
   otlp_http/loki: {endpoint: %q}
 service: {telemetry: {metrics: {readers: [{pull: {exporter: {prometheus: {host: 127.0.0.1, port: %s}}}}]}}}
-`, health, offsets, freePort(t), otlp, strings.Join(tailed(t, c.logs), ", "), tempo, loki+"/otlp", metrics)
-	if err := os.WriteFile(local, []byte(text), 0o600); err != nil {
+`, health, filepath.Join(c.dir, "offsets"), freePort(t), otlp, strings.Join(tailed(t, c.logs), ", "), c.tempo, c.loki+"/otlp", metrics)
+	if err := os.WriteFile(filepath.Join(c.dir, "local.yml"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c.args = []string{"--config", filepath.Join(root, collectorFile), "--config", local}
-	c.begin(t)
-	return c
+	c.running = start(t, exec.CommandContext(context.Background(), program(t, collector), c.args...))
+	c.until(t, answers(c.health))
 }
 
 // tailed are the shipped patterns of log files, in another directory.
@@ -78,13 +99,6 @@ func tailed(t *testing.T, dir string) []string {
 		list = append(list, fmt.Sprintf("%q", dir+m[1]))
 	}
 	return list
-}
-
-// begin starts the collector, for the first time or again.
-func (c *collecting) begin(t *testing.T) {
-	t.Helper()
-	c.running = start(t, exec.CommandContext(context.Background(), program(t, collector), c.args...))
-	c.until(t, answers(c.health))
 }
 
 // end ends the collector as Docker does.

@@ -181,50 +181,65 @@ func TestLogTorn(t *testing.T) {
 	})
 }
 
+// numbered are lines with a number in a log file of an instance, and what came of them.
+type numbered struct {
+	logs    *observability.Logs
+	arrived *lines
+	written int
+}
+
+// write writes n more lines, of some 390 bytes each.
+func (l *numbered) write(t *testing.T, n int) {
+	t.Helper()
+	padding := strings.Repeat("x", 300)
+	for range n {
+		l.logs.Logger().LogAttrs(t.Context(), slog.LevelInfo, "request", slog.Int("number", l.written), slog.String("padding", padding))
+		l.written++
+	}
+}
+
+// missing is how many lines have not come, and how many came more than once.
+func (l *numbered) missing() (lost, twice int, err error) {
+	counts := make([]int, l.written)
+	for _, got := range l.arrived.of("api-1:9464", "app.log") {
+		var body struct{ Number int }
+		if err := json.Unmarshal([]byte(got.GetBody().GetStringValue()), &body); err != nil {
+			return 0, 0, fmt.Errorf("line %q: %w", got.GetBody().GetStringValue(), err)
+		}
+		counts[body.Number]++
+	}
+	for _, n := range counts {
+		switch {
+		case n == 0:
+			lost++
+		case n > 1:
+			twice++
+		}
+	}
+	return lost, twice, nil
+}
+
+// once is a condition: every line came once.
+func (l *numbered) once() error {
+	lost, twice, err := l.missing()
+	if err == nil && lost+twice > 0 {
+		err = fmt.Errorf("of %d lines, %d are lost and %d came twice", l.written, lost, twice)
+	}
+	return err
+}
+
 // TestLogsWhole: each line comes once, over rotations, while the store is away, and over a restart of the collector.
 func TestLogsWhole(t *testing.T) {
 	t.Parallel()
 	got := newLines(t)
 	c := newCollector(t, got.store.URL, got.store.URL)
-	logs := service(t, c, "api-1")
-	written := 0
-	write := func(n int) {
-		t.Helper()
-		padding := strings.Repeat("x", 300)
-		for range n {
-			logs.Logger().LogAttrs(t.Context(), slog.LevelInfo, "request", slog.Int("number", written), slog.String("padding", padding))
-			written++
-		}
-	}
-	whole := func() error {
-		counts := make([]int, written)
-		for _, l := range got.of("api-1:9464", "app.log") {
-			var body struct{ Number int }
-			if err := json.Unmarshal([]byte(l.GetBody().GetStringValue()), &body); err != nil {
-				return fmt.Errorf("line %q: %w", l.GetBody().GetStringValue(), err)
-			}
-			counts[body.Number]++
-		}
-		var lost, twice int
-		for _, n := range counts {
-			switch {
-			case n == 0:
-				lost++
-			case n > 1:
-				twice++
-			}
-		}
-		if lost+twice > 0 {
-			return fmt.Errorf("of %d lines, %d are lost and %d came twice", written, lost, twice)
-		}
-		return nil
-	}
+	l := &numbered{logs: service(t, c, "api-1"), arrived: got}
 
-	write(9000) // about 3.5 MB: three rotations
-	c.until(t, whole)
+	l.write(t, 9000) // about 3.5 MB: three rotations
+	c.until(t, l.once)
 
 	got.store.away.Store(true)
-	write(3000)
+	l.write(t, 3000)
 	c.until(t, func() error {
 		if got.store.refused.Load() == 0 {
 			return errors.New("the store has refused nothing yet")
@@ -232,12 +247,12 @@ func TestLogsWhole(t *testing.T) {
 		return nil
 	})
 	got.store.away.Store(false)
-	c.until(t, whole)
+	c.until(t, l.once)
 
 	c.end(t)
-	write(3000) // a rotation that it does not see
+	l.write(t, 3000) // a rotation that it does not see
 	c.begin(t)
-	c.until(t, whole)
+	c.until(t, l.once)
 	if rotated, err := filepath.Glob(filepath.Join(c.logs, "api-1", "app-*")); err != nil || len(rotated) < 4 {
 		t.Errorf("there were %d rotations (%v), want 4 or more", len(rotated), err)
 	}

@@ -89,7 +89,7 @@ func (r *running) until(t *testing.T, f func() error) {
 }
 
 // eventually waits for f to return nil, unless gone is closed before.
-func eventually(gone <-chan struct{}, f func() error) error {
+func eventually[T any](gone <-chan T, f func() error) error {
 	deadline := time.After(patience)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
