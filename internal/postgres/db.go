@@ -181,10 +181,10 @@ func (db *DB) Verdict(ctx context.Context) (bool, error) {
 // ErrConflict.
 func (db *DB) Read(ctx context.Context, name string, fn func(ctx context.Context, q Querier) error) error {
 	q := query{srv: db.primary, name: name, read: fn}
-	if len(db.replicas) == 0 {
-		return q.run(ctx, q.guard)
+	if len(db.replicas) > 0 {
+		q.db = db
 	}
-	return q.run(ctx, func(ctx context.Context) (verdict, error) { return q.readRouted(ctx, db) })
+	return q.run(ctx)
 }
 
 // Write runs fn in a transaction on the primary and commits it. Like Read's, fn may be run several times, also when COMMIT
@@ -193,11 +193,11 @@ func (db *DB) Read(ctx context.Context, name string, fn func(ctx context.Context
 func (db *DB) Write(ctx context.Context, name string, fn func(ctx context.Context, tx *Tx) error) error {
 	q := query{srv: db.primary, name: name, write: fn}
 	if len(db.replicas) == 0 {
-		return q.run(ctx, q.guard)
+		return q.run(ctx)
 	}
 	c, _ := ctx.Value(consistencyKey{}).(*Consistency)
 	q.positioned = c != nil
-	err := q.run(ctx, q.guard)
+	err := q.run(ctx)
 	db.wrote(name) // also after an error: the outcome may be unknown
 	if c != nil && q.position > 0 {
 		c.written.Store(uint64(q.position))
@@ -211,8 +211,8 @@ func (db *DB) Background(ctx context.Context, name string, fn func(ctx context.C
 	if db.primary.breaker.State() != breaker.Closed {
 		return fmt.Errorf("%w: %w", ErrUnavailable, breaker.ErrOpen)
 	}
-	q := query{srv: db.primary, name: name, write: fn, root: true}
-	return q.run(ctx, q.attempt)
+	q := query{srv: db.primary, name: name, write: fn, root: true, once: true}
+	return q.run(ctx)
 }
 
 func register(r prometheus.Registerer, collectors []prometheus.Collector) error {

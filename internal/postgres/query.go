@@ -21,11 +21,12 @@ type query struct {
 	read  func(context.Context, Querier) error
 	write func(context.Context, *Tx) error
 	trial bool // decides in HALF_OPEN, so it must not wait for the end of an outage
+	once  bool // is attempted once, past the breaker
 	root  bool // nobody's request: its spans are a trace of their own
 
-	// elsewhere answers a read at another server when this one cannot; nil where there is none.
-	elsewhere func(context.Context) reply
-	stoodIn   bool // it did
+	permit  breaker.Permit // of a trial that nobody asked for
+	db      *DB            // whose replicas may answer the read; nil where there are none
+	stoodIn bool           // one did, as the primary could not
 
 	metrics  *queryMetrics
 	span     span
@@ -43,12 +44,21 @@ type query struct {
 	position   Position // it, 0 where it is not known
 }
 
-// run begins the query, lets how run it, and accounts for it.
-func (q *query) run(ctx context.Context, how func(context.Context) (verdict, error)) error {
+// run runs the query and accounts for it.
+func (q *query) run(ctx context.Context) error {
 	ctx = q.begin(ctx)
 	v, err := abandoned, error(nil) // also of a panic
 	defer func() { q.end(v, err) }()
-	v, err = how(ctx)
+	switch { // no function value: it would cost an allocation
+	case q.trial:
+		v, err = q.permitted(ctx, q.permit)
+	case q.once:
+		v, err = q.attempt(ctx)
+	case q.db != nil:
+		v, err = q.routed(ctx)
+	default:
+		v, err = q.guard(ctx)
+	}
 	return v.asError(err)
 }
 
@@ -138,8 +148,8 @@ func (q *query) result(v verdict) result {
 func (q *query) rounds(ctx context.Context) (own, v verdict, err error) {
 	for {
 		v, err = q.round(ctx)
-		if q.elsewhere != nil && (v == disconnected || v == locked) {
-			if r := q.elsewhere(ctx); r.done {
+		if q.db != nil && (v == disconnected || v == locked) {
+			if r := q.standIn(ctx); r.done {
 				if v == disconnected && q.mayBridge() && q.srv.bridgeable(q.srv.monitor.View()) {
 					v = abandoned // it would have waited
 				}

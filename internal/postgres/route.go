@@ -86,19 +86,18 @@ type reply struct {
 	done    bool
 }
 
-// readRouted is Read where there are replicas.
-func (q *query) readRouted(ctx context.Context, db *DB) (verdict, error) {
-	q.elsewhere = func(ctx context.Context) reply { return q.standIn(ctx, db) }
-	if view := db.primary.monitor.View(); view.State != cluster.Connected || db.primary.breaker.State() != breaker.Closed {
-		if r := q.elsewhere(ctx); r.done {
+// routed is a read where there are replicas.
+func (q *query) routed(ctx context.Context) (verdict, error) {
+	if view := q.srv.monitor.View(); view.State != cluster.Connected || q.srv.breaker.State() != breaker.Closed {
+		if r := q.standIn(ctx); r.done {
 			return r.verdict, r.err
 		}
 		return q.guard(ctx)
 	}
 	why := routeCurrent
-	if w, may := db.wants(ctx, q.name); may {
+	if w, may := q.db.wants(ctx, q.name); may {
 		why = routeLagging
-		for next := range db.inTurn() {
+		for next := range q.db.inTurn() {
 			if !next.serves(w) {
 				continue
 			}
@@ -131,8 +130,8 @@ func (db *DB) inTurn() func(yield func(*replica) bool) {
 }
 
 // standIn answers a read at any replica that is there, however far behind: the primary is not.
-func (q *query) standIn(ctx context.Context, db *DB) reply {
-	for r := range db.inTurn() {
+func (q *query) standIn(ctx context.Context) reply {
+	for r := range q.db.inTurn() {
 		if !r.standsIn() {
 			continue
 		}

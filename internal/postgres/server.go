@@ -213,11 +213,11 @@ func (srv *server) ownTrial(ctx context.Context) {
 	if !ok {
 		return
 	}
-	q := &query{srv: srv, name: trialQuery, root: true, read: func(ctx context.Context, q Querier) error {
+	q := &query{srv: srv, name: trialQuery, root: true, trial: true, permit: permit, read: func(ctx context.Context, q Querier) error {
 		_, err := q.Exec(ctx, "select 1")
 		return err
 	}}
-	_ = q.run(ctx, func(ctx context.Context) (verdict, error) { return q.permitted(ctx, permit) })
+	_ = q.run(ctx)
 }
 
 // beforeConnect refuses to let the pool dial a database that is lost, or for which a verdict is still out: all pooled
