@@ -1,6 +1,6 @@
-// Package postgres is the way to the database: a pool of connections that heals itself. Its whole surface is [DB.Read],
-// [DB.Write] and [DB.Background], which take a function to run, and [DB.Status]. Retries, the circuit breaker and
-// SQLSTATEs exist nowhere else.
+// Package postgres is the way to the database: for each server a pool of connections that heals itself. Its whole surface
+// is [DB.Read], [DB.Write] and [DB.Background], which take a function to run, and [DB.Status]. Retries, the circuit breaker
+// and SQLSTATEs exist nowhere else.
 //
 // # One query
 //
@@ -21,6 +21,9 @@
 // are the gate (a bounded queue in the order of arrival), the session (the network connection below a pooled one, which
 // can be cut from outside), and the query, which goes through them.
 //
+// That is the primary's way, and a write has no other. A read may first be tried at a replica, where it has one attempt
+// and no waiting: route.go says when. The topology knows which host is the primary.
+//
 // # Invariants
 //
 //   - While the database is lost nobody dials but the prober: not a query, not the pool's own upkeep, not pgx's cancel
@@ -40,6 +43,8 @@
 //	server hung, network silent      heartbeat: within 4.5 s       sessions cut, bridged, then counted
 //	53300 too many connections       failing dial                  retried, then counted; not bridged
 //	wrong password, no database      failing dial, prober          ErrUnavailable, neither retried nor counted
+//	another server was promoted      heartbeat, 25006, watch       sessions with others cut, bridged
+//	replica lost, behind             its prober                    reads go elsewhere
 //	pool exhausted                   gate                          queued, then ErrSaturated
 //	statement over its limit         server, or the session        ErrStatementTimeout
 //	caller gone                      its context                   nothing is counted
