@@ -34,6 +34,9 @@ func (q *query) bridge(ctx context.Context, err error) (again bool, v verdict, _
 				return true, answered, nil
 			}
 		case cluster.Lost:
+			if r := q.standInFor(ctx, disconnected); r.done {
+				return false, r.verdict, r.err
+			}
 			if end := view.Since.Add(q.srv.cfg.OutageGrace); end.Before(deadline) {
 				deadline = end
 			}

@@ -13,6 +13,7 @@ import (
 	"speedybites/internal/localpg"
 	"speedybites/internal/pgtest"
 	"speedybites/internal/postgres"
+	"speedybites/internal/postgres/breaker"
 )
 
 // hosts returns the server's URL with other hosts in place of its own.
@@ -133,6 +134,49 @@ func TestReturnedPrimary(t *testing.T) {
 	if n, _ := rows(t, standby); n != 12 {
 		old, _ := rows(t, primary)
 		t.Errorf("the new primary has %d of 12 acknowledged writes, the old one %d", n, old)
+	}
+	eventually(t, "the old primary to be known", func() bool {
+		h := db.Status().Hosts
+		return h[0].Role == postgres.HostFormerPrimary && h[1].Role == postgres.HostPrimary
+	})
+	// A process that has not seen any of it sees the higher timeline.
+	if fresh := open(t, dbtest.Config(hosts(t, primary, primary.Addr(), standby.Addr()))); fresh.Status().Server != standby.Addr() {
+		t.Errorf("a fresh process takes %s for the primary", fresh.Status().Server)
+	}
+}
+
+// TestPromotedBesideTheOld: a standby is promoted while the primary can still be reached and written to. Whoever promotes
+// means it: the pool moves, without a query that fails and without waiting for the next full look, 30 s later.
+func TestPromotedBesideTheOld(t *testing.T) {
+	pgtest.Slow(t)
+	t.Parallel()
+	primary := pgtest.Server(t)
+	ledger(t, primary)
+	standby := pgtest.Standby(t, primary)
+	db := open(t, dbtest.Config(hosts(t, primary, primary.Addr(), standby.Addr())))
+	eventually(t, "both roles", func() bool {
+		h := db.Status().Hosts
+		return h[0].Role == postgres.HostPrimary && h[1].Role == postgres.HostStandby
+	})
+	if err := standby.Promote(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+	eventually(t, "the move", func() bool { return db.Status().Server == standby.Addr() })
+	if took := time.Since(begin); took > 10*time.Second {
+		t.Errorf("moved after %v, want about a second", took)
+	}
+	for i := range 30 { // more than there are connections
+		if _, err := insert(t.Context(), db, i+1, true); err != nil {
+			t.Error(err)
+		}
+	}
+	if n, _ := rows(t, standby); n != 30 {
+		old, _ := rows(t, primary)
+		t.Errorf("the new primary has %d of 30 writes, the old one %d", n, old)
+	}
+	if s := db.Status(); s.Breaker != breaker.Closed || s.Failures != 0 {
+		t.Errorf("breaker: %+v", s.ServerStatus)
 	}
 }
 

@@ -143,23 +143,24 @@ func (q *query) result(v verdict) result {
 	return failedFirst
 }
 
-// rounds makes attempts, waits for the end of an outage, and makes attempts again, until the query is answered, there or
-// elsewhere, or must not wait any longer. own is what the server's breaker is told.
+// rounds makes attempts, waits for the end of an outage, and makes attempts again, until the query is answered, there or at
+// a replica, or must not wait any longer. own is what the server's breaker is told.
 func (q *query) rounds(ctx context.Context) (own, v verdict, err error) {
 	for {
 		v, err = q.round(ctx)
-		if q.db != nil && (v == disconnected || v == locked) {
-			if r := q.standIn(ctx); r.done {
-				if v == disconnected && q.mayBridge() && q.srv.bridgeable(q.srv.monitor.View()) {
-					v = abandoned // it would have waited
-				}
-				return v, r.verdict, r.err
+		if r := q.standInFor(ctx, v); r.done {
+			if v == disconnected && q.mayBridge() && q.srv.bridgeable(q.srv.monitor.View()) {
+				v = abandoned // it would have waited
 			}
+			return v, r.verdict, r.err
 		}
 		if v != disconnected || !q.mayBridge() {
 			return v, v, err
 		}
 		again, v, err := q.bridge(ctx, err)
+		if q.stoodIn {
+			return abandoned, v, err
+		}
 		if !again {
 			return v, v, err
 		}

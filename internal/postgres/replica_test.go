@@ -505,3 +505,55 @@ func TestHostsOfDifferentClusters(t *testing.T) {
 		}
 	}
 }
+
+// TestReadsOwnWritesWhileSessionsDie: the primary is there all the time, its sessions are ended again and again, and the
+// replica has stopped replaying. A read that must be current never goes there.
+func TestReadsOwnWritesWhileSessionsDie(t *testing.T) {
+	pgtest.Slow(t)
+	t.Parallel()
+	primary := pgtest.Server(t)
+	ledger(t, primary)
+	standby := pgtest.Standby(t, primary)
+	db := openWithReplicas(t, nil, primary, standby)
+	eventuallyUse(t, db, postgres.ReplicaUsable)
+	replay(t, standby, false)
+	stop := make(chan struct{})
+	var killer sync.WaitGroup
+	killer.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(50 * time.Millisecond):
+			}
+			if _, err := primary.TerminateBackends(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	var wg sync.WaitGroup
+	for worker := range 4 {
+		wg.Go(func() {
+			for i := range 25 {
+				id := 1000*worker + i
+				if _, err := insert(t.Context(), db, id, true); err != nil {
+					t.Errorf("write: %v", err)
+					return
+				}
+				n := 0
+				err := db.Read(t.Context(), "test.read", func(ctx context.Context, q postgres.Querier) error {
+					return q.QueryRow(ctx, "select count(*) from ledger where id = $1", id).Scan(&n)
+				})
+				if err != nil || n != 1 {
+					t.Errorf("read %d of the row just written (%v)", n, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	close(stop)
+	killer.Wait()
+	if s := db.Status(); s.Breaker != breaker.Closed {
+		t.Errorf("breaker: %v", s.Breaker)
+	}
+}

@@ -129,6 +129,15 @@ func (db *DB) inTurn() func(yield func(*replica) bool) {
 	}
 }
 
+// standInFor is standIn after an attempt that ended with v, if that was because the primary is away: one that is there but
+// has lost a session may have what no replica has yet.
+func (q *query) standInFor(ctx context.Context, v verdict) reply {
+	if q.db == nil || (v != disconnected && v != locked) || q.srv.monitor.View().State == cluster.Connected {
+		return reply{}
+	}
+	return q.standIn(ctx)
+}
+
 // standIn answers a read at any replica that is there, however far behind: the primary is not.
 func (q *query) standIn(ctx context.Context) reply {
 	for r := range q.db.inTurn() {
