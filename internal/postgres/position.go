@@ -24,8 +24,7 @@ func ParsePosition(text string) (Position, error) {
 	return Position(n), nil
 }
 
-// maxMarks bounds the memory of positions. Half of them are dropped at a time, so that recent ones lie a heartbeat apart
-// and old ones further.
+// maxMarks bounds the memory of positions: recent ones lie a heartbeat apart, old ones further, in proportion to their age.
 const maxMarks = 128
 
 // positions remembers when the primary had written how much. With it, a replica's position tells how old its data is, by
@@ -50,15 +49,22 @@ func (p *positions) add(o observation) {
 		p.server, p.marks = o.host, p.marks[:0]
 	}
 	if len(p.marks) == maxMarks {
-		kept := p.marks[:0]
-		for i, m := range p.marks {
-			if i%2 == 0 || i >= maxMarks*3/4 {
-				kept = append(kept, m)
-			}
-		}
-		p.marks = kept
+		p.forget(o.at)
 	}
 	p.marks = append(p.marks, mark{o.at, o.position})
+}
+
+// forget drops the mark that is missed least: the one that leaves the smallest gap, compared with its age. The first and
+// the last stay.
+func (p *positions) forget(now time.Time) {
+	least, at := 0.0, 0
+	for i := 1; i < len(p.marks)-1; i++ {
+		gap := p.marks[i+1].at.Sub(p.marks[i-1].at).Seconds() / now.Sub(p.marks[i].at).Seconds()
+		if at == 0 || gap < least {
+			least, at = gap, i
+		}
+	}
+	p.marks = slices.Delete(p.marks, at, at+1)
 }
 
 // asOf returns the latest moment of which a server that has replayed to position surely has everything; zero when that
