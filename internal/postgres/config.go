@@ -3,6 +3,7 @@ package postgres
 import (
 	"errors"
 	"fmt"
+
 	"net"
 	"net/url"
 	"strconv"
@@ -152,20 +153,26 @@ func (c Config) DSN() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if q := u.Query(); strings.Contains(u.Host, ",") && !q.Has("target_session_attrs") {
+	if q := u.Query(); strings.Contains(q.Get("host"), ",") && !q.Has("target_session_attrs") {
 		q.Set("target_session_attrs", "read-write")
 		u.RawQuery = q.Encode()
 	}
 	return u.String(), nil
 }
 
-// settle returns a database URL with its TLS settled.
+// settle returns a database URL with its TLS settled, and with a list of hosts among its parameters: net/url, and pgx with
+// it, refuses IPv6 addresses and a last host without a port in such a list.
 func (c Config) settle(text string) (*url.URL, error) {
+	text, hosts, ports := cutHosts(text)
 	u, err := url.Parse(text)
 	if err != nil || (u.Scheme != "postgres" && u.Scheme != "postgresql") {
 		return nil, errors.New("database URL is not a postgres:// URL") // err would show the password
 	}
 	q := u.Query()
+	if len(hosts) > 0 {
+		q.Set("host", strings.Join(hosts, ","))
+		q.Set("port", strings.Join(ports, ","))
+	}
 	switch {
 	case c.SSL:
 		q.Set("sslmode", "verify-full")
@@ -180,6 +187,36 @@ func (c Config) settle(text string) (*url.URL, error) {
 	return u, nil
 }
 
+// cutHosts cuts a list of hosts out of a database URL; of one that has a single host it leaves everything as it is.
+func cutHosts(text string) (rest string, hosts, ports []string) {
+	scheme, rest, _ := strings.Cut(text, "://")
+	rest, query, hasQuery := strings.Cut(rest, "?")
+	login, list := "", rest
+	if i := strings.LastIndexByte(rest, '@'); i >= 0 {
+		login, list = rest[:i+1], rest[i+1:]
+	}
+	list, path, _ := strings.Cut(list, "/")
+	if !strings.Contains(list, ",") {
+		return text, nil, nil
+	}
+	for entry := range strings.SplitSeq(list, ",") {
+		name, port := entry, "5432"
+		if i := strings.LastIndexByte(entry, ':'); i > strings.LastIndexByte(entry, ']') {
+			name, port = entry[:i], entry[i+1:]
+		}
+		name = strings.TrimSuffix(strings.TrimPrefix(name, "["), "]")
+		if socket, err := url.PathUnescape(name); err == nil {
+			name = socket
+		}
+		hosts, ports = append(hosts, name), append(ports, port)
+	}
+	rest = scheme + "://" + login + "/" + path
+	if hasQuery {
+		rest += "?" + query
+	}
+	return rest, hosts, ports
+}
+
 // newDialer returns the dialer of all connections: a peer that vanished is noticed by the kernel within seconds, also
 // while nothing is being sent.
 func newDialer() *net.Dialer {
@@ -187,12 +224,4 @@ func newDialer() *net.Dialer {
 		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: 2 * time.Second, Count: 3},
 		Control:         setUserTimeout,
 	}
-}
-
-func (c Config) describe() string {
-	u, err := url.Parse(c.URL)
-	if err != nil {
-		return "?"
-	}
-	return fmt.Sprintf("%s%s", u.Host, u.Path)
 }

@@ -86,7 +86,7 @@ func Open(cfg Config, deps Deps) (*DB, error) {
 		srv.start()
 	}
 	db.watch()
-	deps.Logger.LogAttrs(context.Background(), slog.LevelInfo, "database pool open", slog.String("server", cfg.describe()),
+	deps.Logger.LogAttrs(context.Background(), slog.LevelInfo, "database pool open", slog.Any("hosts", names(db.topology.hosts)),
 		slog.Int("replicas", len(db.replicas)), slog.Int("min", cfg.PoolMin), slog.Int("max", cfg.PoolMax))
 	return db, nil
 }

@@ -39,6 +39,15 @@ func hostsOf(cc *pgx.ConnConfig) []host {
 	return hosts
 }
 
+// names returns host:port of each.
+func names(hosts []host) []string {
+	list := make([]string, len(hosts))
+	for i, h := range hosts {
+		list[i] = h.name
+	}
+	return list
+}
+
 // pin makes cc dial this server only.
 func (h host) pin(cc *pgx.ConnConfig) {
 	cc.Host, cc.Port, cc.TLSConfig, cc.Fallbacks = h.config.Host, h.config.Port, h.config.TLSConfig, h.fallbacks
