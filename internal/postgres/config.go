@@ -3,7 +3,6 @@ package postgres
 import (
 	"errors"
 	"fmt"
-
 	"net"
 	"net/url"
 	"strconv"
