@@ -65,7 +65,7 @@ func (v auditVerify) run(cmd *cobra.Command, load loadFunc) error {
 			if cfg.Database.URL.IsZero() {
 				return errNoDatabase
 			}
-			dsn, err := app.DatabaseDSN(cfg.Database)
+			dsn, err := app.DatabaseDSN(cmd.Context(), cfg.Database)
 			if err != nil {
 				return err
 			}

@@ -42,7 +42,7 @@ func withDSN(load loadFunc, f func(cmd *cobra.Command, dsn string) error) func(*
 		if cfg.Database.URL.IsZero() {
 			return errNoDatabase
 		}
-		dsn, err := app.DatabaseDSN(cfg.Database)
+		dsn, err := app.DatabaseDSN(cmd.Context(), cfg.Database)
 		if err != nil {
 			return err
 		}

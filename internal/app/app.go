@@ -136,7 +136,7 @@ func New(ctx context.Context, cfg config.Config, opts Options) (_ *App, err erro
 	}
 	a.relay.Store(relay)
 
-	schema, err := a.prepareSchema(ctx, dbConfig)
+	schema, err := a.prepareSchema(ctx)
 	if err != nil {
 		return nil, err
 	}

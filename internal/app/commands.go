@@ -3,15 +3,21 @@ package app
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	"speedybites/internal/accounts"
 	"speedybites/internal/config"
 	"speedybites/internal/postgres"
 )
 
-// DatabaseDSN returns the configured database's URL with TLS settled, for commands that need no pool.
-func DatabaseDSN(c config.Database) (string, error) {
-	return databaseConfig(c, c.URL.Reveal()).DSN()
+// findPrimary bounds how long a command looks for the database's primary.
+const findPrimary = 10 * time.Second
+
+// DatabaseDSN returns the URL of the configured database's primary with TLS settled, for commands that need no pool.
+func DatabaseDSN(ctx context.Context, c config.Database) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, findPrimary)
+	defer cancel()
+	return postgres.FindPrimary(ctx, databaseConfig(c, c.URL.Reveal()))
 }
 
 // OpenAccounts opens the accounts of the configured database for a command. The caller calls closeDB in the end.

@@ -47,20 +47,19 @@ func (a *App) startPrivate(ctx context.Context) (string, error) {
 // prepareSchema brings the schema up to date, outside production: at once where the database is there, else in the
 // background loop that it returns, because a database that is down must not keep the service from starting. Production
 // never migrates by itself, it is only told when the schema is behind.
-func (a *App) prepareSchema(ctx context.Context, cfg postgres.Config) (later func(context.Context), err error) {
-	dsn, err := cfg.DSN()
-	if err != nil {
-		return nil, err
-	}
+func (a *App) prepareSchema(ctx context.Context) (later func(context.Context), err error) {
 	look, cancel := context.WithTimeout(ctx, firstLook)
 	defer cancel()
 	if connected, _ := a.db.Verdict(look); connected {
-		return nil, a.updateSchema(ctx, dsn)
+		err := a.updateSchema(ctx)
+		if !errors.Is(err, postgres.ErrUnavailable) {
+			return nil, err
+		}
 	}
-	return func(ctx context.Context) { a.updateSchemaLater(ctx, dsn) }, nil
+	return a.updateSchemaLater, nil
 }
 
-func (a *App) updateSchemaLater(ctx context.Context, dsn string) {
+func (a *App) updateSchemaLater(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -70,7 +69,7 @@ func (a *App) updateSchemaLater(ctx context.Context, dsn string) {
 		case <-timer.C:
 		}
 		if a.db.Status().Connected {
-			err := a.updateSchema(ctx, dsn)
+			err := a.updateSchema(ctx)
 			if err == nil {
 				return
 			}
@@ -80,7 +79,11 @@ func (a *App) updateSchemaLater(ctx context.Context, dsn string) {
 	}
 }
 
-func (a *App) updateSchema(ctx context.Context, dsn string) error {
+func (a *App) updateSchema(ctx context.Context) error {
+	dsn, err := a.db.PrimaryDSN()
+	if err != nil {
+		return err
+	}
 	if a.cfg.Env == config.Production {
 		current, latest, err := migrate.Version(ctx, dsn)
 		if err != nil {

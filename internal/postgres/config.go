@@ -3,6 +3,7 @@ package postgres
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/url"
 	"strconv"
@@ -159,6 +160,34 @@ func (c Config) DSN() (string, error) {
 	return u.String(), nil
 }
 
+// severalHosts reports whether a DSN names more than one.
+func severalHosts(dsn string) bool {
+	u, err := url.Parse(dsn)
+	return err == nil && strings.Contains(u.Query().Get("host"), ",")
+}
+
+// pinned returns the URL of DSN with one server, host:port, in place of its hosts.
+func (c Config) pinned(server string) (string, error) {
+	dsn, err := c.DSN()
+	if err != nil {
+		return "", err
+	}
+	host, port, err := net.SplitHostPort(server)
+	if err != nil {
+		return "", fmt.Errorf("server: %w", err)
+	}
+	u, err := url.Parse(dsn)
+	if err != nil {
+		return "", errors.New("database URL is not one") // err would show the password
+	}
+	u.Host = ""
+	q := u.Query()
+	q.Set("host", host)
+	q.Set("port", port)
+	u.RawQuery = q.Encode()
+	return u.String(), nil
+}
+
 // settle returns a database URL with its TLS settled, and with a list of hosts among its parameters: net/url, and pgx with
 // it, refuses IPv6 addresses and a last host without a port in such a list.
 func (c Config) settle(text string) (*url.URL, error) {
@@ -181,6 +210,9 @@ func (c Config) settle(text string) (*url.URL, error) {
 	case !q.Has("sslmode"):
 		// pgx would otherwise prefer TLS without verifying it, at the price of a second dial for each failed one.
 		q.Set("sslmode", "disable")
+	}
+	if !q.Has("connect_timeout") { // in whole seconds; a plain connection would wait for ever
+		q.Set("connect_timeout", strconv.Itoa(int(math.Ceil(c.ConnectTimeout.Seconds()))))
 	}
 	u.RawQuery = q.Encode()
 	return u, nil

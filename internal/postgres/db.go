@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -169,6 +170,45 @@ func (db *DB) Close(ctx context.Context) {
 func (db *DB) Verdict(ctx context.Context) (bool, error) {
 	v, err := db.primary.monitor.Verdict(ctx)
 	return v.State == cluster.Connected, err
+}
+
+// PrimaryDSN returns the URL of the primary alone, for what needs a connection of its own. The error wraps ErrUnavailable
+// while no primary is known.
+func (db *DB) PrimaryDSN() (string, error) {
+	view := db.primary.monitor.View()
+	if view.State != cluster.Connected || view.Server == "" {
+		return "", fmt.Errorf("%w: %w", ErrUnavailable, cmp.Or(view.Err, errNoDial))
+	}
+	return db.primary.cfg.pinned(view.Server)
+}
+
+// FindPrimary looks for the primary as a DB does, at most until ctx ends, and returns its URL: with several hosts, the
+// first that can be written to may be a former primary, and one that never answers must not hold up the others.
+func FindPrimary(ctx context.Context, cfg Config) (string, error) {
+	if dsn, err := cfg.DSN(); err != nil || !severalHosts(dsn) {
+		return dsn, err // whose errors say more, and at once
+	}
+	cfg.PoolMin, cfg.ReplicaURL = 0, ""
+	db, err := Open(cfg, Deps{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return "", err
+	}
+	defer db.Close(context.WithoutCancel(ctx))
+	for {
+		dsn, err := db.PrimaryDSN()
+		if err == nil {
+			return dsn, nil
+		}
+		view := db.primary.monitor.View()
+		if view.State == cluster.AuthenticationFailed || view.State == cluster.DatabaseMissing {
+			return "", err
+		}
+		select {
+		case <-view.Changed:
+		case <-ctx.Done():
+			return "", err
+		}
+	}
 }
 
 // Read runs fn on a pooled connection. fn may be run several times, so it must only read, and set what it captures

@@ -9,11 +9,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"speedybites/internal/dbtest"
 	"speedybites/internal/localpg"
 	"speedybites/internal/pgtest"
 	"speedybites/internal/postgres"
 	"speedybites/internal/postgres/breaker"
+	"speedybites/internal/postgres/cluster"
 )
 
 // hosts returns the server's URL with other hosts in place of its own.
@@ -139,9 +142,67 @@ func TestReturnedPrimary(t *testing.T) {
 		h := db.Status().Hosts
 		return h[0].Role == postgres.HostFormerPrimary && h[1].Role == postgres.HostPrimary
 	})
+	// So does what needs one connection only: the first host in the URL can be written to, and is the wrong one.
+	dsn, err := postgres.FindPrimary(t.Context(), dbtest.Config(hosts(t, primary, primary.Addr(), standby.Addr())))
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := pgx.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := conn.Config().Port; int(got) != standby.Port() {
+		t.Errorf("the primary is found at port %d, want %d", got, standby.Port())
+	}
+	_ = conn.Close(t.Context())
 	// A process that has not seen any of it sees the higher timeline.
 	if fresh := open(t, dbtest.Config(hosts(t, primary, primary.Addr(), standby.Addr()))); fresh.Status().Server != standby.Addr() {
 		t.Errorf("a fresh process takes %s for the primary", fresh.Status().Server)
+	}
+}
+
+// TestUselessHost: the other host refuses the password, or has no such database. That says nothing about the primary: its
+// restart is bridged.
+func TestUselessHost(t *testing.T) {
+	pgtest.Slow(t)
+	t.Parallel()
+	for name, spoil := range map[string]string{
+		"WrongPassword": "alter role " + localpg.User + " password 'another'",
+		"NoDatabase":    "drop database speedybites",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			primary, useless := pgtest.Server(t), pgtest.Server(t)
+			conn, err := pgx.Connect(t.Context(), useless.AdminURL("postgres"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := conn.Exec(t.Context(), spoil); err != nil {
+				t.Fatal(err)
+			}
+			if name == "NoDatabase" { // the right password, then
+				if _, err := conn.Exec(t.Context(), "alter role "+localpg.User+" password '"+password(t, primary)+"'"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			_ = conn.Close(t.Context())
+			db := open(t, dbtest.Config(hosts(t, primary, useless.Addr(), primary.Addr())))
+			if err := primary.Kill(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			done := make(chan error, 1)
+			go func() { done <- read(t.Context(), db) }()
+			eventually(t, "the loss", func() bool { return !db.Status().Connected })
+			if s := db.Status(); s.State != cluster.Lost {
+				t.Errorf("the primary's loss is %q: %v", s.State, s.Err)
+			}
+			if err := primary.StartAgain(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if err := <-done; err != nil {
+				t.Errorf("the query that should only have waited: %v", err)
+			}
+		})
 	}
 }
 

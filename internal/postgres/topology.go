@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"speedybites/internal/postgres/cluster"
+	"speedybites/internal/postgres/sqlstate"
 )
 
 const (
@@ -162,10 +163,10 @@ func (t *topology) login(ctx context.Context) (_ cluster.Session, err error) {
 			if err != nil {
 				t.failed(h.name, err)
 			}
-			results <- probed{s, err}
+			results <- probed{h.name, s, err}
 		}()
 	}
-	best, missing, errs := t.gather(results)
+	best, missing, failed := t.gather(results)
 	go func() { // those that were slower, at most until their dial sees the context's end
 		for range missing {
 			if r := <-results; r.err == nil {
@@ -174,7 +175,7 @@ func (t *topology) login(ctx context.Context) (_ cluster.Session, err error) {
 		}
 	}()
 	if best == nil {
-		return nil, errors.Join(errs...)
+		return nil, t.because(failed)
 	}
 	if err := t.choose(best.latest); err != nil {
 		best.Close()
@@ -184,14 +185,35 @@ func (t *topology) login(ctx context.Context) (_ cluster.Session, err error) {
 	return best, nil
 }
 
+// because returns why no host is the primary. One that refuses the password, or has no such database, says nothing about the
+// others: it is an answer when it is the last primary's, or everybody's.
+func (t *topology) because(failed []probed) error {
+	current := t.monitor.View().Server
+	all, others := make([]error, 0, len(failed)), make([]error, 0, len(failed))
+	for _, f := range failed {
+		all = append(all, f.err)
+		switch locked := sqlstate.Classify(context.Background(), f.err) == sqlstate.Credentials; {
+		case !locked:
+			others = append(others, f.err)
+		case f.host == current:
+			return f.err
+		}
+	}
+	if len(others) > 0 {
+		return errors.Join(others...)
+	}
+	return errors.Join(all...)
+}
+
 // probed is the result of a login to one host.
 type probed struct {
+	host    string
 	session *probe
 	err     error
 }
 
 // gather waits for the hosts' answers and returns the session with the best; missing is how many have not answered.
-func (t *topology) gather(results <-chan probed) (best *probe, missing int, errs []error) {
+func (t *topology) gather(results <-chan probed) (best *probe, missing int, failed []probed) {
 	var settled <-chan time.Time
 	for missing = len(t.hosts); missing > 0; {
 		var r probed
@@ -199,10 +221,10 @@ func (t *topology) gather(results <-chan probed) (best *probe, missing int, errs
 		case r = <-results:
 			missing--
 		case <-settled:
-			return best, missing, errs
+			return best, missing, failed
 		}
 		if r.err != nil {
-			errs = append(errs, r.err)
+			failed = append(failed, r)
 			continue
 		}
 		if best == nil || t.better(r.session.latest, best.latest) {
@@ -212,13 +234,13 @@ func (t *topology) gather(results <-chan probed) (best *probe, missing int, errs
 			r.session.Close()
 		}
 		if t.promoted(best.latest) {
-			return best, missing, errs
+			return best, missing, failed
 		}
 		if settled == nil {
 			settled = time.After(rivals)
 		}
 	}
-	return best, 0, errs
+	return best, 0, failed
 }
 
 // failed remembers that a host could not be asked. One that answered has been noted.
