@@ -65,7 +65,7 @@ func TestLoad(t *testing.T) {
 			Env:  config.Development,
 			HTTP: config.HTTP{Port: 4000},
 			Database: config.Database{
-				PoolMin: 2, PoolMax: 20,
+				ReplicaMaxLag: 5 * time.Second, PoolMin: 2, PoolMax: 20,
 				IdleTimeout: 30 * time.Second, ConnectTimeout: 10 * time.Second,
 				MaxConnAge: 2 * time.Hour, StatementTimeout: 30 * time.Second,
 				HealthCheckInterval: 30 * time.Second,
@@ -144,6 +144,7 @@ func TestLoadAccepts(t *testing.T) {
 		{"LOG_COMPRESS=0", func(c config.Config) any { return c.Log.Compress }, false},
 		{"LOG_LEVEL=DEBUG", func(c config.Config) any { return c.Log.Level }, slog.LevelDebug},
 		{"LOG_LEVEL=warn", func(c config.Config) any { return c.Log.Level }, slog.LevelWarn},
+		{"DB_REPLICA_MAX_LAG_MS=100", func(c config.Config) any { return c.Database.ReplicaMaxLag }, 100 * time.Millisecond},
 		{"DB_OUTAGE_GRACE_MS=0", func(c config.Config) any { return c.Database.OutageGrace }, time.Duration(0)},
 		{"DB_STATEMENT_TIMEOUT= 250 ", func(c config.Config) any { return c.Database.StatementTimeout }, 250 * time.Millisecond},
 		{"IDEMPOTENCY_TTL_MS=31536000000", func(c config.Config) any { return c.Idempotency.TTL }, 365 * 24 * time.Hour},

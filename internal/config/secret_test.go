@@ -14,7 +14,7 @@ import (
 // TestNothingPrintsSecrets prints a Config in every way there is.
 func TestNothingPrintsSecrets(t *testing.T) {
 	t.Parallel()
-	cfg := load(t, []string{"TOKEN_SECRET=" + goodSecret, "DATABASE_URL=" + goodURL}, nil)
+	cfg := load(t, []string{"TOKEN_SECRET=" + goodSecret, "DATABASE_URL=" + goodURL, "DATABASE_REPLICA_URL=" + goodURL}, nil)
 	hidden := struct{ cfg config.Config }{cfg} // fmt calls no methods here
 
 	var out bytes.Buffer
@@ -51,7 +51,7 @@ func TestNothingPrintsSecrets(t *testing.T) {
 func TestConfigString(t *testing.T) {
 	t.Parallel()
 	got := load(t, []string{"TOKEN_SECRET=" + goodSecret, "LOG_LEVEL=WARN"}, nil).String()
-	for _, want := range []string{"APP_ENV=development PORT=4000 HOST= METRICS_ADDR= DATABASE_URL= DB_POOL_MIN=2", " DB_SSL=false", " LOG_LEVEL=warn", " TOKEN_TTL_MS=3600000"} {
+	for _, want := range []string{"APP_ENV=development PORT=4000 HOST= METRICS_ADDR= DATABASE_URL= DATABASE_REPLICA_URL= DB_REPLICA_MAX_LAG_MS=5000 DB_POOL_MIN=2", " DB_SSL=false", " LOG_LEVEL=warn", " TOKEN_TTL_MS=3600000"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("got %s\nwant it to contain %s", got, want)
 		}
