@@ -19,13 +19,15 @@ import (
 	"testing"
 
 	"google.golang.org/protobuf/proto"
+
+	"speedybites/internal/monitoring/proctest"
 )
 
 const collectorFile = "observability/stack/otel-collector/collector.yml"
 
 // collecting is a collector with the shipped configuration, of which only addresses and directories are others.
 type collecting struct {
-	*running
+	*proctest.Process
 	otlp, health, metrics string
 	dir                   string // for its files
 	logs                  string // in dir; has a directory for each instance
@@ -66,7 +68,7 @@ func newCollector(t *testing.T, tempo, loki string, more ...string) *collecting 
 // it had.
 func (c *collecting) begin(t *testing.T) {
 	t.Helper()
-	otlp, health, metrics := freePort(t), freePort(t), freePort(t)
+	otlp, health, metrics := proctest.FreePort(t), proctest.FreePort(t), proctest.FreePort(t)
 	c.otlp, c.health, c.metrics = "http://127.0.0.1:"+otlp, "http://127.0.0.1:"+health, "http://127.0.0.1:"+metrics+"/metrics"
 	text := fmt.Sprintf(`
 extensions:
@@ -79,12 +81,12 @@ exporters:
   otlp_http/tempo: {endpoint: %q}
   otlp_http/loki: {endpoint: %q}
 service: {telemetry: {metrics: {readers: [{pull: {exporter: {prometheus: {host: 127.0.0.1, port: %s}}}}]}}}
-`, health, filepath.Join(c.dir, "offsets"), freePort(t), otlp, strings.Join(tailed(t, c.logs), ", "), c.tempo, c.loki+"/otlp", metrics)
+`, health, filepath.Join(c.dir, "offsets"), proctest.FreePort(t), otlp, strings.Join(tailed(t, c.logs), ", "), c.tempo, c.loki+"/otlp", metrics)
 	if err := os.WriteFile(filepath.Join(c.dir, "local.yml"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c.running = start(t, exec.CommandContext(context.Background(), program(t, collector), c.args...))
-	c.until(t, answers(c.health))
+	c.Process = proctest.Start(t, exec.CommandContext(context.Background(), proctest.Program(t, collector), c.args...))
+	c.Until(t, proctest.Answers(c.health))
 }
 
 // tailed are the shipped patterns of log files, in another directory.
@@ -104,9 +106,9 @@ func tailed(t *testing.T, dir string) []string {
 // end ends the collector as Docker does.
 func (c *collecting) end(t *testing.T) {
 	t.Helper()
-	c.stop(t, syscall.SIGTERM)
-	if c.err != nil {
-		t.Errorf("the collector ended with %v", c.err)
+	c.Stop(t, syscall.SIGTERM)
+	if err := c.Err(); err != nil {
+		t.Errorf("the collector ended with %v", err)
 	}
 }
 
@@ -201,7 +203,7 @@ func TestCollectorConfig(t *testing.T) {
 			if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			out, code := run(t, exec.CommandContext(t.Context(), program(t, collector), "validate", "--config", path))
+			out, code := run(t, exec.CommandContext(t.Context(), proctest.Program(t, collector), "validate", "--config", path))
 			if b.old == "" && code != 0 {
 				t.Errorf("exit code %d\n%s", code, out)
 			}
@@ -219,7 +221,7 @@ func TestCollectorVersion(t *testing.T) {
 	if m == nil {
 		t.Fatal("the Dockerfile builds no collector")
 	}
-	if out, _ := run(t, exec.CommandContext(t.Context(), program(t, collector), "--version")); !strings.HasSuffix(strings.TrimSpace(out), " "+m[1]) {
+	if out, _ := run(t, exec.CommandContext(t.Context(), proctest.Program(t, collector), "--version")); !strings.HasSuffix(strings.TrimSpace(out), " "+m[1]) {
 		t.Errorf("got %q, want version %s", out, m[1])
 	}
 	module := read(t, "internal/monitoring/compose/otelcol/go.mod")
@@ -252,15 +254,15 @@ func TestCollectorMetrics(t *testing.T) {
 	t.Cleanup(picky.Close)
 	c := newCollector(t, picky.URL, picky.URL)
 	c.send(t, export(span{trace: newTrace(), name: "failing", failed: true}))
-	c.until(t, func() error {
+	c.Until(t, func() error {
 		if !given.Load() {
 			return errors.New("the spans are still on their way")
 		}
 		return nil
 	})
 	c.send(t, export(span{trace: newTrace(), name: "taken", failed: true}))
-	c.until(t, func() error {
-		text, _, err := get(c.metrics)
+	c.Until(t, func() error {
+		text, _, err := proctest.Get(c.metrics)
 		for _, name := range queried {
 			if err == nil && !regexp.MustCompile(`(?m)^`+strings.TrimSuffix(name, "_total")+`(_total)?[{ ]`).MatchString(text) {
 				err = fmt.Errorf("the collector has no %s", name)
@@ -278,7 +280,7 @@ func TestBalancerMetrics(t *testing.T) {
 	if len(queried) == 0 {
 		t.Fatal("nobody asks for the balancer's metrics")
 	}
-	text, _, err := get(b.operators + "/metrics")
+	text, _, err := proctest.Get(b.Operators + "/metrics")
 	if err != nil {
 		t.Fatal(err)
 	}

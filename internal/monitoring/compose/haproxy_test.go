@@ -1,11 +1,9 @@
 package compose_test
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -18,6 +16,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"speedybites/internal/monitoring/proctest"
 )
 
 const haproxyFile = "observability/stack/haproxy/haproxy.cfg"
@@ -79,51 +79,16 @@ func (i *instance) total() int {
 	return n
 }
 
-// balancer is HAProxy with the shipped configuration, in front of two instances.
+// balancer is HAProxy in front of two stand-ins for instances.
 type balancer struct {
-	*running
-	api, operators string
-	instances      [2]*instance
+	*proctest.Balancer
+	instances [2]*instance
 }
 
-// newBalancer starts HAProxy. It listens on sockets that it inherits, so that nobody can take its ports.
 func newBalancer(t *testing.T) *balancer {
 	t.Helper()
-	b := &balancer{instances: [2]*instance{newInstance(t), newInstance(t)}}
-	cmd := exec.CommandContext(context.Background(), program(t, haproxy), "-db", "-f", filepath.Join(root, haproxyFile))
-	cmd.Env = append(os.Environ(), "API_1="+b.instances[0].addr(), "API_2="+b.instances[1].addr(),
-		"API_LISTEN=fd@3", "OPERATORS_LISTEN=fd@4")
-	for _, url := range []*string{&b.api, &b.operators} {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		f, err := l.(*net.TCPListener).File()
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close()
-		cmd.ExtraFiles = append(cmd.ExtraFiles, f)
-		*url = "http://" + l.Addr().String()
-	}
-	b.running = start(t, cmd)
-	b.until(t, answers(b.operators+"/healthz"))
-	b.waitFor(t, "ready", 2)
-	return b
-}
-
-// waitFor waits until so many instances are up in a backend, as the exporter tells.
-func (b *balancer) waitFor(t *testing.T, backend string, up int) {
-	t.Helper()
-	one := regexp.MustCompile(`(?m)^haproxy_server_status\{proxy="` + backend + `",server="[^"]*",state="UP"\} 1$`)
-	b.until(t, func() error {
-		metrics, _, err := get(b.operators + "/metrics")
-		if got := len(one.FindAllString(metrics, -1)); err == nil && got != up {
-			err = fmt.Errorf("%d servers are up in %s, want %d", got, backend, up)
-		}
-		return err
-	})
+	one, two := newInstance(t), newInstance(t)
+	return &balancer{proctest.StartBalancer(t, [2]string{one.addr(), two.addr()}), [2]*instance{one, two}}
 }
 
 // TestBalancerShares: both instances get their share while both are ready.
@@ -131,7 +96,7 @@ func TestBalancerShares(t *testing.T) {
 	t.Parallel()
 	b := newBalancer(t)
 	for n := range 20 {
-		if body, status, err := get(b.api + "/api/" + strconv.Itoa(n)); err != nil || status != http.StatusOK || body != "done" {
+		if body, status, err := proctest.Get(b.API + "/api/" + strconv.Itoa(n)); err != nil || status != http.StatusOK || body != "done" {
 			t.Fatalf("got %q, %d, %v", body, status, err)
 		}
 	}
@@ -148,9 +113,9 @@ func TestBalancerUnready(t *testing.T) {
 	b := newBalancer(t)
 	one, two := b.instances[0], b.instances[1]
 	one.unready.Store(true)
-	b.waitFor(t, "ready", 1)
+	b.WaitFor(t, "ready", 1)
 	for n := range 50 {
-		if body, status, err := get(b.api + "/api/" + strconv.Itoa(n)); err != nil || status != http.StatusOK {
+		if body, status, err := proctest.Get(b.API + "/api/" + strconv.Itoa(n)); err != nil || status != http.StatusOK {
 			t.Fatalf("got %q, %d, %v", body, status, err)
 		}
 	}
@@ -158,9 +123,9 @@ func TestBalancerUnready(t *testing.T) {
 		t.Errorf("the unready instance got %d requests and the other %d, want 0 and 50", one.total(), two.total())
 	}
 	one.unready.Store(false)
-	b.waitFor(t, "ready", 2)
+	b.WaitFor(t, "ready", 2)
 	for range 2 {
-		if _, _, err := get(b.api + "/api/again"); err != nil {
+		if _, _, err := proctest.Get(b.API + "/api/again"); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -182,7 +147,7 @@ func TestBalancerDead(t *testing.T) {
 				if sent.Add(1) == clients*each/3 {
 					_ = b.instances[0].server.Listener.Close() // What it is answering, it answers.
 				}
-				body, status, err := get(fmt.Sprintf("%s/api/%d/%d", b.api, c, n))
+				body, status, err := proctest.Get(fmt.Sprintf("%s/api/%d/%d", b.API, c, n))
 				if err != nil || status != http.StatusOK || body != "done" {
 					t.Errorf("request %d of client %d: got %q, %d, %v", n, c, body, status, err)
 				}
@@ -190,7 +155,7 @@ func TestBalancerDead(t *testing.T) {
 		})
 	}
 	clientsDone.Wait()
-	b.waitFor(t, "ready", 1)
+	b.WaitFor(t, "ready", 1)
 	seen := 0
 	for _, i := range b.instances {
 		i.mu.Lock()
@@ -223,10 +188,10 @@ func TestBalancerOutage(t *testing.T) {
 		i.unready.Store(true)
 		i.answer.Store(&unavailable)
 	}
-	b.waitFor(t, "ready", 0)
-	b.waitFor(t, "alive", 2)
+	b.WaitFor(t, "ready", 0)
+	b.WaitFor(t, "alive", 2)
 	for range 4 {
-		got := request(t, http.MethodGet, b.api+"/api/orders", nil)
+		got := request(t, http.MethodGet, b.API+"/api/orders", nil)
 		if after := got.header.Get("Retry-After"); got.status != http.StatusServiceUnavailable || string(got.body) != said || after != "10" {
 			t.Errorf("got %q, %d, Retry-After %q, want the instance's own answer", got.body, got.status, after)
 		}
@@ -243,9 +208,9 @@ func TestBalancerAlone(t *testing.T) {
 	for _, i := range b.instances {
 		i.server.Close()
 	}
-	b.waitFor(t, "alive", 0)
-	b.waitFor(t, "ready", 0)
-	got := request(t, http.MethodGet, b.api+"/api/orders", nil)
+	b.WaitFor(t, "alive", 0)
+	b.WaitFor(t, "ready", 0)
+	got := request(t, http.MethodGet, b.API+"/api/orders", nil)
 	wantJSON(t, got, http.StatusServiceUnavailable, "Service Unavailable")
 	if got := got.header.Get("Retry-After"); got != "1" {
 		t.Errorf("Retry-After is %q, want 1", got)
@@ -267,7 +232,7 @@ func TestBalancerNeverRepeats(t *testing.T) {
 	}
 	for _, method := range []string{http.MethodPost, http.MethodGet} {
 		// On a connection that is not its first, HAProxy would close it without an answer, and the client would repeat the GET.
-		got := request(t, method, b.api+"/api/"+method, http.Header{"Connection": {"close"}})
+		got := request(t, method, b.API+"/api/"+method, http.Header{"Connection": {"close"}})
 		wantJSON(t, got, http.StatusBadGateway, "Bad Gateway")
 	}
 	if got := b.instances[0].total() + b.instances[1].total(); got != 2 {
@@ -279,7 +244,7 @@ func TestBalancerNeverRepeats(t *testing.T) {
 func TestBalancerHeaders(t *testing.T) {
 	t.Parallel()
 	b := newBalancer(t)
-	request(t, http.MethodGet, b.api+"/api/orders", http.Header{
+	request(t, http.MethodGet, b.API+"/api/orders", http.Header{
 		"X-Forwarded-For": {"6.6.6.6"}, "X-Forwarded-Host": {"evil.example"}, "X-Forwarded-Proto": {"https"}, "X-Request-Id": {"mine"},
 	})
 	b.instances[0].mu.Lock()
@@ -376,7 +341,7 @@ func TestBalancerConfig(t *testing.T) {
 			if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			cmd := exec.CommandContext(t.Context(), program(t, haproxy), "-c", "-f", path)
+			cmd := exec.CommandContext(t.Context(), proctest.Program(t, proctest.HAProxy), "-c", "-f", path)
 			cmd.Env = append(os.Environ(), "API_1=127.0.0.1:1", "API_2=127.0.0.1:2")
 			out, code := run(t, cmd)
 			if b.old == "" {

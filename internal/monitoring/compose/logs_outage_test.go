@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"speedybites/internal/monitoring/proctest"
 )
 
 // soon is for tests that do not want to wait half a minute for the next attempt at sending.
@@ -24,7 +26,7 @@ var acceptedLines = regexp.MustCompile(`(?m)^otelcol_receiver_accepted_log_recor
 
 // accepted is how many lines the collector has read and put into its queue since it began.
 func (c *collecting) accepted() (float64, error) {
-	text, _, err := get(c.metrics)
+	text, _, err := proctest.Get(c.metrics)
 	if err != nil {
 		return 0, err
 	}
@@ -48,7 +50,7 @@ func (c *collecting) hasRead(n int) error {
 func (c *collecting) standstill(t *testing.T, s *store) {
 	t.Helper()
 	last, since := -1.0, time.Now()
-	c.until(t, func() error {
+	c.Until(t, func() error {
 		got, err := c.accepted()
 		if err != nil {
 			return err
@@ -76,7 +78,7 @@ func TestLogsQueueFull(t *testing.T) {
 		t.Errorf("%v lines are read (%v): the queue was not full", n, err)
 	}
 	got.store.away.Store(false)
-	c.until(t, l.once)
+	c.Until(t, l.once)
 }
 
 // TestLogsQueueKilled: nor does it if the collector is killed while it waits. It reads again what it is not sure of.
@@ -89,14 +91,14 @@ func TestLogsQueueKilled(t *testing.T) {
 	// Little by little, so that what does not fit any more is read in a round of its own. It must not count as read.
 	for full := false; !full; {
 		l.write(t, 50)
-		full = eventually(time.After(2*time.Second), func() error { return c.hasRead(l.written) }) != nil
+		full = proctest.Eventually(time.After(2*time.Second), func() error { return c.hasRead(l.written) }) != nil
 	}
-	c.stop(t, syscall.SIGKILL)
+	c.Stop(t, syscall.SIGKILL)
 	l.write(t, outage)
 	c.begin(t)
 	c.standstill(t, got.store)
 	got.store.away.Store(false)
-	c.until(t, func() error {
+	c.Until(t, func() error {
 		lost, _, err := l.missing()
 		if err == nil && lost > 0 {
 			err = fmt.Errorf("%d lines of %d are lost", lost, l.written)
@@ -113,11 +115,11 @@ func TestLogsQueueRestart(t *testing.T) {
 	l := &numbered{logs: service(t, c, "api-1"), arrived: got}
 	got.store.away.Store(true)
 	l.write(t, outage/2)
-	c.until(t, func() error { return c.hasRead(outage / 2) })
+	c.Until(t, func() error { return c.hasRead(outage / 2) })
 	c.end(t)
 	l.write(t, outage/2)
 	c.begin(t)
-	c.until(t, func() error { return c.hasRead(outage / 2) }) // of this run
+	c.Until(t, func() error { return c.hasRead(outage / 2) }) // of this run
 	got.store.away.Store(false)
-	c.until(t, l.once)
+	c.Until(t, l.once)
 }

@@ -117,7 +117,7 @@ func TestLogLine(t *testing.T) {
 	logs.Logger().ErrorContext(t.Context(), "no trace here")
 	logs.Logger().InfoContext(t.Context(), "the last")
 
-	c.until(t, func() error {
+	c.Until(t, func() error {
 		if n := len(got.of("api-2:9464", "app.log")); n != 3 {
 			return fmt.Errorf("got %d lines of app.log, want 3", n)
 		}
@@ -169,7 +169,7 @@ func TestLogTorn(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "app.log"), []byte(strings.Join(want, "\n")+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c.until(t, func() error {
+	c.Until(t, func() error {
 		var bodies []string
 		for _, l := range got.of("api-1:9464", "app.log") {
 			bodies = append(bodies, l.GetBody().GetStringValue())
@@ -236,23 +236,23 @@ func TestLogsWhole(t *testing.T) {
 	l := &numbered{logs: service(t, c, "api-1"), arrived: got}
 
 	l.write(t, 9000) // about 3.5 MB: three rotations
-	c.until(t, l.once)
+	c.Until(t, l.once)
 
 	got.store.away.Store(true)
 	l.write(t, 3000)
-	c.until(t, func() error {
+	c.Until(t, func() error {
 		if got.store.refused.Load() == 0 {
 			return errors.New("the store has refused nothing yet")
 		}
 		return nil
 	})
 	got.store.away.Store(false)
-	c.until(t, l.once)
+	c.Until(t, l.once)
 
 	c.end(t)
 	l.write(t, 3000) // a rotation that it does not see
 	c.begin(t)
-	c.until(t, l.once)
+	c.Until(t, l.once)
 	if rotated, err := filepath.Glob(filepath.Join(c.logs, "api-1", "app-*")); err != nil || len(rotated) < 4 {
 		t.Errorf("there were %d rotations (%v), want 4 or more", len(rotated), err)
 	}

@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"speedybites/internal/localpg"
+	"speedybites/internal/monitoring/proctest"
 )
 
 const postgresDir = "observability/stack/postgres"
@@ -118,7 +119,7 @@ func (d *database) primary(t *testing.T, flags ...string) (port string) {
 	t.Helper()
 	data := filepath.Join(d.dir, "primary")
 	d.must(t, d.command(nil, "initdb", "--pgdata", data, "--username", "speedybites", "--pwfile", "postgres_password", "--no-sync"))
-	port = freePort(t)
+	port = proctest.FreePort(t)
 	args := slices.Concat([]string{"-D", data, "-p", port}, d.flags(t, "postgres"), flags)
 	d.serve(t, port, d.command(nil, "postgres", args...))
 	return port
@@ -137,10 +138,10 @@ func (d *database) flags(t *testing.T, service string) []string {
 }
 
 // serve runs a server and waits until it answers.
-func (d *database) serve(t *testing.T, port string, cmd *exec.Cmd) *running {
+func (d *database) serve(t *testing.T, port string, cmd *exec.Cmd) *proctest.Process {
 	t.Helper()
-	r := start(t, cmd)
-	r.until(t, func() error {
+	r := proctest.Start(t, cmd)
+	r.Until(t, func() error {
 		_, err := d.query(port, "postgres_password", "speedybites", "SELECT 1")
 		return err
 	})
@@ -237,11 +238,11 @@ func TestReplica(t *testing.T) {
 	}
 	d.own(t, cut)
 	d.write(t, "replica.unfinished/PG_VERSION", "17\n")
-	port := freePort(t)
+	port := proctest.FreePort(t)
 	server := d.serve(t, port, d.replica(t, primary, port))
 	sum := func(want string) {
 		t.Helper()
-		server.until(t, func() error {
+		server.Until(t, func() error {
 			if got, err := d.query(port, "postgres_password", "speedybites", "SELECT sum(n) FROM kept"); err != nil || got != want {
 				return fmt.Errorf("the replica has %q (%w), want %s", got, err, want)
 			}
@@ -258,7 +259,7 @@ func TestReplica(t *testing.T) {
 		t.Error("the replica can be written to")
 	}
 
-	server.stop(t, syscall.SIGINT) // as the image's STOPSIGNAL
+	server.Stop(t, syscall.SIGINT) // as the image's STOPSIGNAL
 	d.ask(t, primary, "INSERT INTO kept SELECT 1 FROM generate_series(1, 10000); SELECT pg_switch_wal(); INSERT INTO kept VALUES (4)")
 	server = d.serve(t, port, d.replica(t, primary, port))
 	sum("10007")
@@ -283,8 +284,8 @@ func TestReplicaLostSlot(t *testing.T) {
 	d := newDatabase(t)
 	primary := d.primary(t, "-c", "max_slot_wal_keep_size=1MB") // of several, the last counts
 	d.roles(t, primary)
-	port := freePort(t)
-	d.serve(t, port, d.replica(t, primary, port)).stop(t, syscall.SIGINT)
+	port := proctest.FreePort(t)
+	d.serve(t, port, d.replica(t, primary, port)).Stop(t, syscall.SIGINT)
 	d.ask(t, primary, "CREATE TABLE filler (n int)")
 	for range 3 {
 		d.ask(t, primary, "INSERT INTO filler VALUES (1); SELECT pg_switch_wal()")

@@ -14,6 +14,8 @@ import (
 	resource "go.opentelemetry.io/proto/otlp/resource/v1"
 	tracev1 "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
+
+	"speedybites/internal/monitoring/proctest"
 )
 
 type traceID [16]byte
@@ -104,7 +106,7 @@ func (s *traces) has(id traceID) int {
 
 // whole returns an error until so many traces are decided about, and the kept ones have come.
 func (s *traces) whole(metrics string, decided int) error {
-	text, _, err := get(metrics)
+	text, _, err := proctest.Get(metrics)
 	if err != nil {
 		return err
 	}
@@ -159,7 +161,7 @@ func TestTailSampling(t *testing.T) {
 		batch = append(batch, span{trace: ordinary[n], name: "GET /api/orders", took: 20 * time.Millisecond})
 	}
 	c.send(t, export(batch...))
-	c.until(t, func() error { return kept.whole(c.metrics, len(wanted)+len(unwanted)+plain) })
+	c.Until(t, func() error { return kept.whole(c.metrics, len(wanted)+len(unwanted)+plain) })
 	for name, s := range wanted {
 		want := 1
 		if s.below {
@@ -185,7 +187,7 @@ func TestTailSampling(t *testing.T) {
 	late := wanted["Failed"]
 	late.below = true
 	c.send(t, export(late))
-	c.until(t, func() error {
+	c.Until(t, func() error {
 		if got := kept.has(late.trace); got != 2 {
 			return fmt.Errorf("a kept trace has %d spans after a late one, want 2", got)
 		}
