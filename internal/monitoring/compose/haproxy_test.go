@@ -320,6 +320,34 @@ func TestBalancerTimeouts(t *testing.T) {
 	}
 }
 
+// TestBalancerSeesDrain: an instance that is told to end serves for longer than the balancer takes to notice. Nobody is sent
+// to a listener that closes, whose last connections the kernel would reset.
+func TestBalancerSeesDrain(t *testing.T) {
+	t.Parallel()
+	m := regexp.MustCompile(`(?m)default-server inter (\w+) fastinter (\w+) .*\bfall (\d+) `).FindStringSubmatch(read(t, haproxyFile))
+	if m == nil {
+		t.Fatalf("%s does not say how often it asks", haproxyFile)
+	}
+	var inter, fast time.Duration
+	for at, d := range []*time.Duration{&inter, &fast} {
+		var err error
+		if *d, err = time.ParseDuration(m[1+at]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fall, _ := strconv.Atoi(m[3]) // It is digits.
+	notices := inter + time.Duration(fall-1)*fast
+	for _, name := range []string{"api-1", "api-2"} {
+		drain, err := strconv.Atoi(*shipped(t).Services[name].Environment["SHUTDOWN_DRAIN_MS"])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := time.Duration(drain) * time.Millisecond; got < notices+time.Second { // a second for the answers
+			t.Errorf("%s drains for %v, the balancer takes %v to notice", name, got, notices)
+		}
+	}
+}
+
 // TestBalancerConfig: HAProxy itself says file and line of a mistake, and has nothing to say about the shipped file.
 func TestBalancerConfig(t *testing.T) {
 	t.Parallel()

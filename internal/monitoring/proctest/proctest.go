@@ -1,5 +1,5 @@
-// Package proctest runs programs for tests: until the test ends, on the loopback interface, with what they say shown if the
-// test fails.
+// Package proctest runs programs for tests: until the test ends, on the loopback interface, with the end of what they say
+// shown if the test fails.
 package proctest
 
 import (
@@ -20,6 +20,9 @@ import (
 
 // Patience is how long a test waits for what is bound to happen, on a busy machine too.
 const Patience = 30 * time.Second
+
+// shown is how much of what a program said is shown if the test fails, in bytes.
+const shown = 16 << 10
 
 // Process is a program that a test has started.
 type Process struct {
@@ -62,7 +65,8 @@ func Start(tb testing.TB, cmd *exec.Cmd) *Process {
 	tb.Cleanup(func() {
 		p.Stop(tb, syscall.SIGKILL)
 		if tb.Failed() {
-			tb.Logf("%s said:\n%s", filepath.Base(cmd.Path), p.Output())
+			said := p.Output()
+			tb.Logf("%s said, at the end:\n%s", filepath.Base(cmd.Path), said[max(0, len(said)-shown):])
 		}
 	})
 	return p
