@@ -12,6 +12,9 @@
 //	server := pgtest.Server(t)
 //	proxy := pgtest.Proxy(t, server.Addr())
 //	url := proxy.URL(server.URL())
+//
+// A [TCPProxy] is a network that refuses, resets, swallows, delays or throttles; a [WireProxy] can also strike at a message,
+// such as COMMIT: see [Fault].
 package pgtest
 
 import (

@@ -2,8 +2,6 @@ package pgtest
 
 import (
 	"context"
-	"errors"
-	"io"
 	"net"
 	"net/url"
 	"strconv"
@@ -20,6 +18,7 @@ type TCPProxy struct {
 	tb     testing.TB
 	addr   string
 	target string
+	carry  func(*link)
 	tasks  sync.WaitGroup
 
 	// mu guards what follows. It is never held while waiting for the network.
@@ -27,35 +26,33 @@ type TCPProxy struct {
 	listener net.Listener // nil while refusing
 	links    map[*link]bool
 	dials    int
-	flowing  chan struct{} // closed unless stalled
-}
-
-// link is one connection of a client with its counterpart to the server.
-type link struct {
-	client, server net.Conn
-	cut            chan struct{} // closed when the link is cut
-	once           sync.Once
+	network  network
 }
 
 // Proxy starts a proxy to target (host:port). It ends, and resets its connections, when the test ends.
 func Proxy(tb testing.TB, target string) *TCPProxy {
 	tb.Helper()
+	p := &TCPProxy{}
+	p.start(tb, target, p.carryBytes)
+	return p
+}
+
+// start makes a proxy of p, and lets it end with the test. carry passes on what the two sides of a link say, until both
+// have ended.
+func (p *TCPProxy) start(tb testing.TB, target string, carry func(*link)) {
+	tb.Helper()
 	port, err := localpg.FreePort()
 	if err != nil {
 		tb.Fatal(err)
 	}
-	p := &TCPProxy{
-		tb: tb, addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), target: target,
-		links: make(map[*link]bool), flowing: make(chan struct{}),
-	}
-	close(p.flowing)
+	p.tb, p.addr, p.target = tb, net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), target
+	p.links, p.carry = make(map[*link]bool), carry
 	tb.Cleanup(func() {
 		p.Refuse()
 		p.Cut()
 		p.tasks.Wait()
 	})
 	p.Accept()
-	return p
 }
 
 // Addr is the host and port the proxy listens on, always the same.
@@ -114,35 +111,13 @@ func (p *TCPProxy) Cut() {
 	}
 }
 
-// Stall makes a black hole of the proxy: connections stay and are accepted, and nothing passes, not even their end.
-func (p *TCPProxy) Stall() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	select {
-	case <-p.flowing:
-		p.flowing = make(chan struct{})
-	default:
-	}
-}
-
-// Resume ends Stall. What was sent meanwhile arrives now.
-func (p *TCPProxy) Resume() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	select {
-	case <-p.flowing:
-	default:
-		close(p.flowing)
-	}
-}
-
 func (p *TCPProxy) serve(l net.Listener) {
 	for {
 		client, err := l.Accept()
 		if err != nil {
 			return
 		}
-		link := &link{client: client, cut: make(chan struct{})}
+		link := newLink(client)
 		p.mu.Lock()
 		p.dials++
 		p.links[link] = true
@@ -163,7 +138,7 @@ func (p *TCPProxy) serve(l net.Listener) {
 // forward lives as long as the link.
 func (p *TCPProxy) forward(l *link) {
 	defer l.reset()
-	if !p.flows(l) {
+	if !p.flows(l, ToServer) {
 		return
 	}
 	server, err := (&net.Dialer{Timeout: 10 * time.Second}).Dial("tcp", p.target)
@@ -173,77 +148,32 @@ func (p *TCPProxy) forward(l *link) {
 	p.mu.Lock()
 	l.server = server
 	p.mu.Unlock()
-	select {
-	case <-l.cut: // While dialling, so that reset has not seen the server's side.
+	if l.isCut() || l.isGone() { // While dialling, when there was no server's side to close.
 		_ = reset(server)
-		return
-	default:
 	}
-	var both sync.WaitGroup
-	both.Go(func() { p.pump(l, server, l.client) })
-	both.Go(func() { p.pump(l, l.client, server) })
-	both.Wait()
+	p.carry(l)
 	l.end(net.Conn.Close)
 }
 
+// carryBytes is the carry of a proxy that does not look at what it passes on.
+func (p *TCPProxy) carryBytes(l *link) {
+	var both sync.WaitGroup
+	both.Go(func() { p.pump(l, ToServer) })
+	both.Go(func() { p.pump(l, ToClient) })
+	both.Wait()
+}
+
 // pump carries one direction, and passes its end on.
-func (p *TCPProxy) pump(l *link, to, from net.Conn) {
+func (p *TCPProxy) pump(l *link, d Direction) {
 	buf := make([]byte, 32<<10)
 	for {
-		n, err := from.Read(buf)
-		if !p.flows(l) {
-			return
-		}
-		if n > 0 {
-			if _, err := to.Write(buf[:n]); err != nil {
-				l.reset()
-				return
-			}
-		}
-		if errors.Is(err, io.EOF) {
-			if tcp, ok := to.(*net.TCPConn); ok {
-				_ = tcp.CloseWrite() // If it is closed already, that is as good.
-			}
+		n, err := l.source(d).Read(buf)
+		if n > 0 && !p.deliver(l, d, buf[:n]) {
 			return
 		}
 		if err != nil {
-			l.reset()
+			p.ended(l, d, err)
 			return
 		}
 	}
-}
-
-// flows waits while the proxy is stalled. It is false when the link was cut.
-func (p *TCPProxy) flows(l *link) bool {
-	p.mu.Lock()
-	flowing := p.flowing
-	p.mu.Unlock()
-	select {
-	case <-flowing:
-		return true
-	case <-l.cut:
-		return false
-	}
-}
-
-// reset closes both sides so that the peers see a reset connection.
-func (l *link) reset() { l.end(reset) }
-
-// end closes both sides in the given way, unless they are.
-func (l *link) end(closeConn func(net.Conn) error) {
-	l.once.Do(func() {
-		close(l.cut)
-		_ = closeConn(l.client) // It is of no more use, whatever this says.
-		if l.server != nil {
-			_ = closeConn(l.server)
-		}
-	})
-}
-
-// reset closes a connection, and drops what was not sent yet.
-func reset(conn net.Conn) error {
-	if tcp, ok := conn.(*net.TCPConn); ok {
-		_ = tcp.SetLinger(0) // Fails only on a connection that is closed.
-	}
-	return conn.Close()
 }

@@ -156,6 +156,85 @@ func TestProxy(t *testing.T) {
 			t.Errorf("got %v, want connection reset", err)
 		}
 	})
+	t.Run("HalfOpen", func(t *testing.T) {
+		t.Parallel()
+		// Of two proxies in a row the second is cut: what had passed it before comes back all the same.
+		for dead, passed := range map[pgtest.Direction]bool{pgtest.ToServer: false, pgtest.ToClient: true} {
+			second := pgtest.Proxy(t, echo(t))
+			first := pgtest.Proxy(t, second.Addr())
+			conn := dial(t, first.Addr())
+			send(t, conn, "before")
+			wantLine(t, conn, "before")
+			first.Stall(dead)
+			send(t, conn, "meanwhile")
+			wantSilence(t, conn)
+			second.Refuse()
+			second.Cut()
+			first.Resume()
+			got, err := bufio.NewReader(conn).ReadString('\n')
+			if (got == "meanwhile\n") != passed {
+				t.Errorf("direction %d stalled: got %q, %v; want it to have passed: %v", dead, got, err, passed)
+			}
+		}
+	})
+	t.Run("Vanish", func(t *testing.T) {
+		t.Parallel()
+		target := pgtest.Proxy(t, echo(t)) // whose end of the connection can be looked at
+		p := pgtest.Proxy(t, target.Addr())
+		conn := dial(t, p.Addr())
+		send(t, conn, "before")
+		wantLine(t, conn, "before")
+		p.Vanish()
+		send(t, conn, "into the void")
+		wantSilence(t, conn)
+		late := dial(t, p.Addr())
+		send(t, late, "new ones work")
+		wantLine(t, late, "new ones work")
+		send(t, conn, "still open")
+		wantSilence(t, conn)
+	})
+	t.Run("Delay", func(t *testing.T) {
+		t.Parallel()
+		const delay = 50 * time.Millisecond
+		for _, c := range []struct {
+			directions []pgtest.Direction
+			want       time.Duration
+		}{{nil, 2 * delay}, {[]pgtest.Direction{pgtest.ToServer}, delay}, {[]pgtest.Direction{pgtest.ToClient}, delay}} {
+			p := pgtest.Proxy(t, echo(t))
+			conn := dial(t, p.Addr())
+			p.Delay(delay, c.directions...)
+			begin := time.Now()
+			send(t, conn, "late")
+			wantLine(t, conn, "late")
+			if took := time.Since(begin); took < c.want {
+				t.Errorf("%v: got %v, want at least %v", c.directions, took, c.want)
+			}
+			p.Delay(0)
+			quickest := time.Hour
+			for range 20 { // the machine may be slow, but not always
+				begin := time.Now()
+				send(t, conn, "soon")
+				wantLine(t, conn, "soon")
+				quickest = min(quickest, time.Since(begin))
+			}
+			if quickest >= delay {
+				t.Errorf("%v: got %v without a delay", c.directions, quickest)
+			}
+		}
+	})
+	t.Run("Throttle", func(t *testing.T) {
+		t.Parallel()
+		p := pgtest.Proxy(t, echo(t))
+		conn := dial(t, p.Addr())
+		p.Throttle(10_000)
+		line := strings.Repeat("x", 2_000)
+		begin := time.Now()
+		send(t, conn, line)
+		wantLine(t, conn, line)
+		if took := time.Since(begin); took < 150*time.Millisecond {
+			t.Errorf("2 kB at 10 kB/s took %v", took)
+		}
+	})
 	t.Run("NoServer", func(t *testing.T) {
 		t.Parallel()
 		target := pgtest.Proxy(t, echo(t))
