@@ -2,6 +2,7 @@ package pgtest
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -25,14 +26,22 @@ type conversation struct {
 
 	writing sync.Mutex // held while something is written to the client
 
-	mu       sync.Mutex // guards what follows
-	failing  string     // the SQLSTATE for the next error that the proxy has provoked, "" for none
-	rollback int        // how many answers to a ROLLBACK in place of the client's COMMIT are still to come
-	last     bool       // the server's side ends with its next ReadyForQuery
+	mu sync.Mutex // guards what follows
+	// transaction is what the client has had executed since BEGIN; ending is all of the one that it wants to commit.
+	transaction, ending string
+
+	failing  string // the SQLSTATE for the next error that the proxy has provoked, "" for none
+	rollback int    // how many answers to a ROLLBACK in place of the client's COMMIT are still to come
+	last     bool   // the server's side ends with its next ReadyForQuery
 }
 
-// commitText finds a COMMIT: alone, or at the end of a text of several statements.
-var commitText = regexp.MustCompile(`(?is)(^|;)\s*(commit|end)(\s+(work|transaction))?\s*;?\s*$`)
+// beginText finds a BEGIN, rollbackText a ROLLBACK, and commitText a COMMIT: alone, or at the end of a text of several
+// statements.
+var (
+	beginText    = regexp.MustCompile(`(?is)^\s*(begin|start\s+transaction)\b`)
+	rollbackText = regexp.MustCompile(`(?is)^\s*(rollback|abort)\b`)
+	commitText   = regexp.MustCompile(`(?is)(^|;)\s*(commit|end)(\s+(work|transaction))?\s*;?\s*$`)
+)
 
 func newConversation(p *WireProxy, l *link) *conversation {
 	return &conversation{proxy: p, link: l, statements: map[string]string{}, portals: map[string]string{}}
@@ -183,13 +192,31 @@ func (c *conversation) follow(m message) (sql string, runs bool) {
 
 // strike returns the fault that strikes at a statement, or nil.
 func (c *conversation) strike(sql string) *Fault {
-	if !commitText.MatchString(sql) {
+	commits, whole := c.transact(sql)
+	if !commits {
 		return c.proxy.strike(AtStatement, c.app, sql)
 	}
-	if f := c.proxy.strike(BeforeCommit, c.app, sql); f != nil {
+	if f := c.proxy.strike(BeforeCommit, c.app, whole); f != nil {
 		return f
 	}
-	return c.proxy.strike(CommitSent, c.app, sql)
+	return c.proxy.strike(CommitSent, c.app, whole)
+}
+
+// transact keeps track of the transaction that a statement belongs to. It returns all of it when that is a COMMIT.
+func (c *conversation) transact(sql string) (commits bool, whole string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.transaction != "" || beginText.MatchString(sql) {
+		c.transaction += sql + "\n"
+	}
+	commits = commitText.MatchString(sql)
+	if commits {
+		c.ending = cmp.Or(c.transaction, sql)
+	}
+	if commits || rollbackText.MatchString(sql) {
+		c.transaction = ""
+	}
+	return commits, c.ending
 }
 
 // answers carries what the server says.

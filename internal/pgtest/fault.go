@@ -41,8 +41,8 @@ const (
 // Fault is what goes wrong at a message between a client and PostgreSQL. Without a Code the client loses its connection.
 type Fault struct {
 	At Point
-	// SQL chooses statements: those that contain it, whatever the case. App chooses sessions, by the beginning of their
-	// application_name. Empty chooses all.
+	// SQL chooses the statements that contain it, whatever the case; at a COMMIT, the transactions with such a statement.
+	// App chooses the sessions of that application_name. Empty chooses all.
 	SQL, App string
 
 	Loss Loss
@@ -91,10 +91,11 @@ func (i *Injection) Fired() int {
 // Remove ends it. It may be called several times.
 func (i *Injection) Remove() { i.proxy.remove(i) }
 
-// strikes decides whether the fault strikes at a message, and counts that.
+// strikes decides whether the fault strikes at a message, and counts that. sql is what the message has executed; for a
+// COMMIT, all of its transaction.
 func (i *Injection) strikes(at Point, app, sql string) bool {
 	f := &i.fault
-	if f.At != at || !strings.HasPrefix(app, f.App) || !strings.Contains(strings.ToLower(sql), strings.ToLower(f.SQL)) {
+	if f.At != at || f.App != "" && f.App != app || !strings.Contains(strings.ToLower(sql), strings.ToLower(f.SQL)) {
 		return false
 	}
 	i.mu.Lock()

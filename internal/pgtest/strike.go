@@ -144,7 +144,7 @@ func (c *conversation) answer(m message) []byte {
 
 // committed returns what the client gets for the server's answer to COMMIT.
 func (c *conversation) committed(m message) []byte {
-	f := c.proxy.strike(Committed, c.app, "")
+	f := c.proxy.strike(Committed, c.app, c.ending)
 	switch {
 	case f == nil:
 		return m.raw

@@ -124,6 +124,8 @@ func TestWireFaults(t *testing.T) {
 		"HangCommitted":      {pgtest.Fault{At: pgtest.Committed, Loss: pgtest.Hang}, outcome{err: context.DeadlineExceeded, closed: true, stored: true}},
 		"FatalCommitted":     {pgtest.Fault{At: pgtest.Committed, Code: "08006"}, outcome{code: "08006", closed: true, stored: true}},
 		"ErrorCommitted":     {pgtest.Fault{At: pgtest.Committed, Code: "40003"}, outcome{code: "40003", stored: true}},
+		"OfTransaction":      {pgtest.Fault{At: pgtest.Committed, SQL: "INTO Orders"}, outcome{err: syscall.ECONNRESET, closed: true, stored: true}},
+		"NotAnothers":        {pgtest.Fault{At: pgtest.Committed, SQL: "into customers"}, outcome{stored: true}},
 		"NotAnotherSessions": {pgtest.Fault{At: pgtest.AtStatement, App: "somebody else"}, outcome{stored: true}},
 		"NotAnotherSQL":      {pgtest.Fault{At: pgtest.AtStatement, SQL: "customers"}, outcome{stored: true}},
 	} {
@@ -243,8 +245,8 @@ func TestWireLogin(t *testing.T) {
 		return conn.Close(t.Context())
 	}
 	for _, want := range []string{"57P03", "53300", "28P01"} {
-		i := p.Inject(pgtest.Fault{At: pgtest.AtLogin, App: "service", Code: want, Times: 2})
-		if err := try("prober"); err != nil {
+		i := p.Inject(pgtest.Fault{At: pgtest.AtLogin, App: "service-1", Code: want, Times: 2})
+		if err := try("service-10"); err != nil {
 			t.Errorf("another application: %v", err)
 		}
 		for n := range 3 {
