@@ -46,7 +46,7 @@ func underLoad(t *testing.T) *loaded {
 	// A client keeps its address, so the service has to come back on its port.
 	s.env = append(s.env, "PORT="+base[strings.LastIndex(base, ":")+1:])
 	s.load = load.New(load.Config{
-		BaseURL: base, Token: register(t, base), Rate: 100, Retry: true,
+		BaseURL: base, Token: register(t, base), Rate: 100, KeyEvery: 1, Retry: true,
 		RestaurantID: demo.RestaurantID(), MenuItemID: demo.MenuItemID(),
 	})
 	go func() {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 )
 
@@ -17,6 +16,12 @@ type Result struct {
 	// Lost are acknowledged orders that are not there; Doubled are requests with more than one order, or with another
 	// one than the client was told.
 	Lost, Doubled []int
+	// Wrong are acknowledged orders that are there with other content than the client was told, and Strange is the number
+	// of orders that no request of the ledger placed.
+	Wrong   []int
+	Strange int
+	// Unknown are orders of which the client never learned whether they were placed, and Placed is how many of them were.
+	Unknown, Placed int
 	// Longest is the request that waited longest.
 	Longest Entry
 }
@@ -29,18 +34,7 @@ func (r Result) String() string {
 
 // Compare holds the ledger against the orders in the database that db is connected to.
 func (l *Ledger) Compare(ctx context.Context, db *pgx.Conn) (Result, error) {
-	rows, err := db.Query(ctx, //nolint:rowserrcheck // ForEachRow does
-		`SELECT note, array_agg(id) FROM orders WHERE starts_with(note, $1) GROUP BY note`, l.Run+"/")
-	if err != nil {
-		return Result{}, fmt.Errorf("read orders of %s: %w", l.Run, err)
-	}
-	stored := map[string][]uuid.UUID{}
-	var note string
-	var ids []uuid.UUID
-	_, err = pgx.ForEachRow(rows, []any{&note, &ids}, func() error {
-		stored[note] = append([]uuid.UUID(nil), ids...)
-		return nil
-	})
+	stored, err := l.stored(ctx, db)
 	if err != nil {
 		return Result{}, fmt.Errorf("read orders of %s: %w", l.Run, err)
 	}
@@ -56,23 +50,58 @@ func (l *Ledger) Compare(ctx context.Context, db *pgx.Conn) (Result, error) {
 		if e.Took() > r.Longest.Took() {
 			r.Longest = e
 		}
-		if !e.Order {
-			continue
-		}
-		there := stored[e.Note(l.Run)]
-		if len(there) > 1 {
-			r.Doubled = append(r.Doubled, e.Number)
-		}
-		if e.Failed() {
-			continue
-		}
-		r.Acknowledged++
-		switch {
-		case len(there) == 0:
-			r.Lost = append(r.Lost, e.Number)
-		case len(there) == 1 && there[0] != e.OrderID:
-			r.Doubled = append(r.Doubled, e.Number)
+		if e.Order {
+			r.compare(e, stored[e.Note(l.Run)])
+			delete(stored, e.Note(l.Run))
 		}
 	}
+	for _, there := range stored {
+		r.Strange += len(there)
+	}
 	return r, nil
+}
+
+// compare holds one order of the ledger against those with its note.
+func (r *Result) compare(e Entry, there []Order) {
+	if len(there) > 1 {
+		r.Doubled = append(r.Doubled, e.Number)
+	}
+	if e.Failed() {
+		r.Unknown++
+		r.Placed += len(there)
+		return
+	}
+	r.Acknowledged++
+	switch {
+	case len(there) == 0:
+		r.Lost = append(r.Lost, e.Number)
+	case len(there) == 1 && there[0].ID != e.OrderID:
+		r.Doubled = append(r.Doubled, e.Number)
+	case len(there) == 1 && !there[0].same(e.Placed):
+		r.Wrong = append(r.Wrong, e.Number)
+	}
+}
+
+// stored returns the orders of the run by their note.
+func (l *Ledger) stored(ctx context.Context, db *pgx.Conn) (map[string][]Order, error) {
+	rows, err := db.Query(ctx, //nolint:rowserrcheck // ForEachRow does
+		`SELECT note, jsonb_build_object('id', id, 'restaurantId', restaurant_id, 'customerId', customer_id,
+			'status', status, 'totalCents', total_cents, 'currency', currency, 'deliveryAddress', delivery_address,
+			'note', note, 'items', (
+				SELECT jsonb_agg(jsonb_build_object('menuItemId', menu_item_id, 'name', name, 'quantity', quantity,
+					'unitPriceCents', unit_price_cents) ORDER BY position)
+				FROM order_items WHERE order_id = orders.id))
+		FROM orders WHERE starts_with(note, $1)`, l.Run+"/")
+	if err != nil {
+		return nil, err
+	}
+	stored := map[string][]Order{}
+	var note string
+	var order Order
+	_, err = pgx.ForEachRow(rows, []any{&note, &order}, func() error {
+		stored[note] = append(stored[note], order)
+		order = Order{} // or the next one would be read into the same items
+		return nil
+	})
+	return stored, err
 }
