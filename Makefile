@@ -9,9 +9,13 @@ VERSION       ?=
 LDFLAGS       := -s -w $(if $(VERSION),-X main.release=$(VERSION))
 # How long each fuzz target runs.
 FUZZTIME      ?= 30s
+# What make chaos does; it draws a seed where none is set.
+MINUTES       ?= 10
+RATE          ?= 100
+SEED          ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run stack-local build test test-short race fuzz bench cover alerts-check dashboards screenshots lint fmt vet check \
+.PHONY: help setup run stack-local build test test-short race fuzz chaos bench cover alerts-check dashboards screenshots lint fmt vet check \
 	migrate migration tidy clean
 
 help: ## List the targets
@@ -51,6 +55,10 @@ fuzz: ## Run each fuzz target for FUZZTIME (30s)
 			$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$package; \
 		done; \
 	done
+
+chaos: ## Let things go wrong under load for MINUTES (10) at RATE (100) requests/s, and check every order; SEED plays one again
+	$(GO) run ./internal/localpg/ensure
+	$(GO) run ./internal/chaos/run -minutes $(MINUTES) -rate $(RATE) $(if $(SEED),-seed $(SEED)) $(ARGS)
 
 bench: ## Measure the price of resilience, in interleaved rounds; wants the machine to itself
 	$(GO) test -run '^$$' -bench . -benchmem ./internal/postgres/... ./observability
