@@ -57,7 +57,7 @@ func kinds() []kind {
 		{name: "switchover", part: servers, run: switchover},
 		{name: "primary made read-only, standby promoted", part: servers, min: 2 * tenth, max: 2 * second, run: demotion, alone: true},
 
-		{name: "connections reset", part: network, max: 2 * second, run: resetConnections},
+		{name: "connections reset", part: network, run: resetConnections},
 		{name: "black hole", part: network, min: second, max: 6 * second, run: blackHole, oneInstance: true},
 		{name: "connections refused", part: network, min: 5 * tenth, max: 4 * second, run: refuse, oneInstance: true},
 
