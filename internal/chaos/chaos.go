@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,9 @@ type Config struct {
 	Rate int
 	// Race has the service look for data races of its own.
 	Race bool
+	// Noise is what the machine may add to a time before it is held against the service: one machine carries the load, two
+	// instances and two servers. Default 1 s.
+	Noise time.Duration
 	// Keep keeps the directory with all logs, which is kept anyway when something was wrong.
 	Keep bool
 }
@@ -87,6 +91,7 @@ func (w *world) say(format string, args ...any) {
 // Run lets things go wrong for as long as cfg says, and reports. What it prints meanwhile goes to out. The error is of
 // the setting, in which case the report is incomplete; what the service did wrong is in the report.
 func Run(ctx context.Context, cfg Config, out io.Writer) (r *Report, err error) {
+	cfg.Noise = cmp.Or(cfg.Noise, time.Second)
 	fmt.Fprintf(out, "seed %d, %v at %d requests/s; again with: %s\n", cfg.Seed, cfg.For, cfg.Rate, cfg.again())
 	w, err := newWorld(ctx, cfg, out)
 	r = &Report{Config: cfg, world: w}
@@ -105,7 +110,11 @@ func Run(ctx context.Context, cfg Config, out io.Writer) (r *Report, err error) 
 }
 
 func (cfg Config) again() string {
-	return fmt.Sprintf("make chaos SEED=%d MINUTES=%g RATE=%d", cfg.Seed, cfg.For.Minutes(), cfg.Rate)
+	s := fmt.Sprintf("make chaos SEED=%d MINUTES=%g RATE=%d", cfg.Seed, cfg.For.Minutes(), cfg.Rate)
+	if cfg.Race {
+		s += " ARGS=-race"
+	}
+	return s
 }
 
 // play puts the load on, plays the schedule, and does the sums.

@@ -13,7 +13,11 @@ import (
 // a list of seeds would only ever try the same few. The log says how to play it again.
 func TestChaos(t *testing.T) {
 	pgtest.Slow(t)
-	cfg := chaos.Config{For: time.Minute, Seed: uint64(rand.Uint32()) + 1, Rate: 50, Race: race}
+	cfg := chaos.Config{
+		For: time.Minute, Seed: uint64(rand.Uint32()) + 1, Rate: 40, Race: race,
+		// With the race detector, two cores are busy with this alone. What is promised in seconds is measured by make chaos.
+		Noise: 5 * time.Second,
+	}
 	r, err := chaos.Run(t.Context(), cfg, t.Output())
 	if err != nil {
 		t.Fatal(err)

@@ -85,7 +85,7 @@ func (w *world) happen(ctx context.Context, h *happening) (end func(), err error
 		h.healed = time.Now()
 	}
 	for _, end := range healed {
-		end(h.healed.Add(recovery + noise))
+		end(h.healed.Add(recovery + w.cfg.Noise))
 	}
 	if err != nil {
 		err = fmt.Errorf("%s: %w", h.kind.name, err)
@@ -123,7 +123,7 @@ func (w *world) recover(ctx context.Context, happen []*happening) {
 		w.mu.Lock()
 		h.recovered, h.took = time.Now(), took
 		w.mu.Unlock()
-		if took > recovery+noise && !h.kind.scarce {
+		if took > recovery+w.cfg.Noise && !h.kind.scarce {
 			w.report(fmt.Sprintf("%s: the instances were operational only %v after it", h.Fault, took), nil)
 		}
 		w.checkDeclared(h, len(happen) == 1)

@@ -66,7 +66,7 @@ func (ws *windows) judge(e load.Entry) (outcome, []string) {
 		if problem != "" {
 			wrong = append(wrong, fmt.Sprintf("attempt %d: %s", i+1, problem))
 		}
-		if took := t.Took(); took > longestWait+noise {
+		if took := t.Took(); took > longestWait+ws.noise {
 			wrong = append(wrong, fmt.Sprintf("attempt %d took %v, more than %v", i+1, took, longestWait))
 		}
 		if i < len(e.Tries)-1 || e.Failed() {

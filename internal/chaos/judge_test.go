@@ -14,7 +14,7 @@ func TestJudge(t *testing.T) {
 	t.Parallel()
 	start := time.Now()
 	at := func(s float64) time.Time { return start.Add(time.Duration(s * float64(time.Second))) }
-	var ws windows
+	ws := windows{noise: time.Second}
 	ws.open(gone, 0, at(10))(at(12))
 	ws.open(closing, 1, at(20))(at(21))
 	ws.open(unavailable, 1, at(40))(at(45))

@@ -89,7 +89,7 @@ func (w *watch) lookAtHealth(ctx context.Context) {
 	case absent:
 	case err != nil:
 		w.report(fmt.Sprintf("instance %d does not tell its health: %v", w.instance.index+1, err))
-	case end.Sub(begin) > healthLimit+noise:
+	case end.Sub(begin) > healthLimit+w.allowed.noise:
 		w.report(fmt.Sprintf("instance %d took %v to tell its health", w.instance.index+1, end.Sub(begin)))
 	default:
 		w.worst = max(w.worst, end.Sub(begin))

@@ -18,9 +18,6 @@ const (
 	longestWait = hung + grace + time.Second
 	// healthLimit bounds the answer of /api/health.
 	healthLimit = 1500 * time.Millisecond
-	// noise is what a busy machine may add to a measured time before that is held against the service: the promises are
-	// about its decisions, and two cores carry the load, two instances, two servers and the bookkeeping.
-	noise = time.Second
 )
 
 // allowance is what an instance may do in a window.
@@ -46,6 +43,8 @@ type window struct {
 
 // windows is all that is allowed, and when.
 type windows struct {
+	noise time.Duration // Config.Noise
+
 	mu   sync.Mutex
 	list []*window
 }

@@ -53,7 +53,7 @@ func build(ctx context.Context, to string, race bool) (string, error) {
 
 // newWorld starts everything; on an error, what it returns has to be closed all the same.
 func newWorld(ctx context.Context, cfg Config, out io.Writer) (*world, error) {
-	w := &world{cfg: cfg, out: out, bench: &bench{}}
+	w := &world{cfg: cfg, out: out, bench: &bench{}, allowed: windows{noise: cfg.Noise}}
 	var err error
 	if w.dir, err = os.MkdirTemp("", "speedybites-chaos-"); err != nil {
 		return w, err
