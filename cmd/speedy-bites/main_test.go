@@ -38,8 +38,10 @@ func TestMain(m *testing.M) {
 // program is a running speedy-bites.
 type program struct {
 	cmd  *exec.Cmd
-	base string
+	base string // once it listens
 	out  *output
+	log  *output // what it writes to stderr
+	addr chan string
 	done chan struct{} // closed when it has ended
 	err  error         // of its end
 }
@@ -54,29 +56,35 @@ func command(ctx context.Context, dir string, env, args []string) *exec.Cmd {
 	return cmd
 }
 
-// serve starts the program and waits until it listens.
+// serveProgram starts the program and waits until it listens.
 func serveProgram(t *testing.T, dir string, env ...string) *program {
+	t.Helper()
+	p := startProgram(t, dir, env...)
+	p.wait(t)
+	return p
+}
+
+// startProgram starts the program.
+func startProgram(t *testing.T, dir string, env ...string) *program {
 	t.Helper()
 	cmd := command(context.Background(), dir, append([]string{"HOST=127.0.0.1", "PORT=0"}, env...), nil)
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &program{cmd: cmd, out: &output{}, done: make(chan struct{})}
+	p := &program{cmd: cmd, out: &output{}, log: &output{}, addr: make(chan string, 1), done: make(chan struct{})}
 	cmd.Stdout = p.out
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	addr := make(chan string, 1)
-	var log output
 	var reading sync.WaitGroup
 	reading.Go(func() {
 		lines := bufio.NewScanner(stderr)
 		lines.Buffer(nil, 1<<20)
 		for lines.Scan() {
-			fmt.Fprintln(&log, lines.Text())
+			fmt.Fprintln(p.log, lines.Text())
 			if m := listening.FindStringSubmatch(lines.Text()); m != nil {
-				addr <- m[1]
+				p.addr <- m[1]
 			}
 		}
 		_, _ = io.Copy(io.Discard, stderr)
@@ -89,18 +97,23 @@ func serveProgram(t *testing.T, dir string, env ...string) *program {
 	t.Cleanup(func() {
 		p.kill()
 		if t.Failed() {
-			t.Log(log.String())
+			t.Log(p.log.String())
 		}
 	})
+	return p
+}
+
+// wait waits until the program listens.
+func (p *program) wait(t *testing.T) {
+	t.Helper()
 	select {
-	case a := <-addr:
+	case a := <-p.addr:
 		p.base = "http://" + a
 	case <-p.done:
-		t.Fatalf("ended instead of listening: %v\n%s", p.err, log.String())
+		t.Fatalf("ended instead of listening: %v\n%s", p.err, p.log.String())
 	case <-time.After(2 * time.Minute):
 		t.Fatal("does not listen")
 	}
-	return p
 }
 
 func (p *program) signal(s os.Signal) { _ = p.cmd.Process.Signal(s) }
