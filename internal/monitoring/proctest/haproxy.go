@@ -79,3 +79,8 @@ func (b *Balancer) WaitFor(tb testing.TB, backend string, up int) {
 		return err
 	})
 }
+
+// Pgbouncer is the path of the program.
+var Pgbouncer = sync.OnceValues(func() (string, error) {
+	return debianDaemon("pgbouncer")
+})
