@@ -81,6 +81,8 @@ type observation struct {
 	timeline uint64
 	// position is how far a primary has written its log, or how far a standby has replayed it.
 	position Position
+	// pooled says that a pooler is in between: the process that answers is not the one that the login was told of.
+	pooled bool
 	// cluster is PostgreSQL's system identifier, the same on a primary and all its standbys; "" where the server does not
 	// tell it.
 	cluster string
@@ -90,7 +92,8 @@ type observation struct {
 // file that it writes), and for its position.
 const roleQuery = `SELECT pg_is_in_recovery(), current_setting('transaction_read_only')::bool,
 	CASE WHEN pg_is_in_recovery() THEN '0' ELSE left(pg_walfile_name(pg_current_wal_lsn()), 8) END,
-	coalesce(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END - '0/0', 0)::bigint`
+	coalesce(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END - '0/0', 0)::bigint,
+	pg_backend_pid()`
 
 // clusterQuery is a question of its own: some services keep the function from ordinary users.
 const clusterQuery = `SELECT system_identifier::text FROM pg_control_system()`
@@ -150,10 +153,13 @@ func (p *probe) look(ctx context.Context) error {
 	var (
 		timeline string
 		position int64
+		backend  uint32
 	)
-	if err := p.conn.QueryRow(ctx, roleQuery).Scan(&o.standby, &o.readOnly, &timeline, &position); err != nil {
+	if err := p.conn.QueryRow(ctx, roleQuery).Scan(&o.standby, &o.readOnly, &timeline, &position, &backend); err != nil {
 		return err
 	}
+	o.pooled = backend != p.conn.PgConn().PID()
+	p.prober.srv.noticePooler(o.pooled)
 	var err error
 	if o.timeline, err = strconv.ParseUint(timeline, 16, 64); err != nil {
 		return fmt.Errorf("timeline of the server: %w", err)

@@ -227,6 +227,9 @@ func TestReplicaLags(t *testing.T) {
 	replay(t, standby, true)
 	eventuallyUse(t, db, postgres.ReplicaUsable)
 	wantServedBy(tolerant(t.Context(), 0), t, db, "other.read", "replica")
+	if log.has("pooler") {
+		t.Error("a server of its own is taken for a pooler")
+	}
 }
 
 // TestReadsWithoutAPrimary: every read goes to the replica, however far behind; writes wait, and fail after the grace.

@@ -46,6 +46,7 @@ type server struct {
 	sessions sessions
 	hosts    []host
 	closed   atomic.Bool
+	pooled   atomic.Bool // a pooler is between the server and us
 
 	// up is the context of the current connectedness: done as soon as the database is lost.
 	up atomic.Pointer[upness]
@@ -243,7 +244,20 @@ func (srv *server) beforeConnect(ctx context.Context, cc *pgx.ConnConfig) error 
 		lost: srv.connectedness, dialed: srv.dialed, began: time.Now(),
 	}
 	cc.DialFunc = c.dial
+	if srv.pooled.Load() && cc.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement {
+		cc.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
+	}
 	return nil
+}
+
+// noticePooler notes whether a pooler, such as pgbouncer, is between the server and us. In its transaction mode a statement
+// that was prepared on one connection of the server is run on another, so that none is prepared then; whatever the URL says
+// about it counts.
+func (srv *server) noticePooler(pooled bool) {
+	if srv.pooled.Swap(pooled) == pooled || !pooled {
+		return
+	}
+	srv.log.LogAttrs(context.Background(), slog.LevelInfo, "a connection pooler is in between: statements are not prepared by name")
 }
 
 // dialed counts a network connection that was attempted.

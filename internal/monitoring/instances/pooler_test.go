@@ -103,8 +103,5 @@ func (p *pooler) url(t *testing.T) string {
 		t.Fatal(err)
 	}
 	u.Host = p.addr
-	q := u.Query()
-	q.Set("default_query_exec_mode", "cache_describe")
-	u.RawQuery = q.Encode()
 	return u.String()
 }
