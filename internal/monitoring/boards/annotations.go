@@ -12,8 +12,10 @@ import (
 func annotations() []cog.Builder[dashboard.AnnotationQuery] {
 	return []cog.Builder[dashboard.AnnotationQuery]{
 		mark("Breaker opened", serious, "breaker {{breaker}}", "breaker", openings("")+` > 0 unless `+openings("offset $__interval")+` > 0`),
-		mark("Database away", bad, "at least one instance does not reach it", "role", `
-			max by (role) (speedybites_database_connected{$here} == bool 0) > 0`),
+		mark("Database away", bad, "at least one instance does not reach the primary", "role", `
+			max by (role) (speedybites_database_connected{$primary} == bool 0) > 0`),
+		mark("Primary moved", good, "the primary is now {{server}}", "server", primaries("")+` unless `+primaries("offset $__interval")+`
+			and on () `+primaries("offset $__interval")),
 		// The value is when the process started, so that the mark is there and not where it was first scraped.
 		mark("Restart", neutral, "{{instance}}: started", "instance", `process_start_time_seconds{$service} * 1000`).
 			UseValueForTime(true),
@@ -26,6 +28,11 @@ func annotations() []cog.Builder[dashboard.AnnotationQuery] {
 func openings(when string) string {
 	return `sum by (breaker) (
 		changes(speedybites_circuit_breaker_transitions_total{$here, from="closed"}[$__rate_interval] ` + when + `))`
+}
+
+// primaries are the servers that instances have as their primary.
+func primaries(when string) string {
+	return `count by (server) (speedybites_database_server_info{$primary} ` + when + `)`
 }
 
 // pages are alerts that somebody is paged for. Those on the whole service have no instance.

@@ -37,7 +37,7 @@ type Board struct {
 func All() ([]Board, error) {
 	var list []Board
 	for _, l := range []layout{
-		overview(), requests(), database(), resilience(), objectives(), logsAndAudit(), syntheticQueries(), processes(), monitoring(),
+		overview(), requests(), database(), resilience(), replicas(), objectives(), logsAndAudit(), syntheticQueries(), processes(), monitoring(),
 	} {
 		d, err := l.build()
 		if err != nil {

@@ -98,7 +98,7 @@ func TestStrict(t *testing.T) {
 
 func TestDashboards(t *testing.T) {
 	t.Parallel()
-	names := []string{"overview", "http", "database", "resilience", "slo", "logs", "synthetic", "runtime", "telemetry"}
+	names := []string{"overview", "http", "database", "resilience", "replicas", "slo", "logs", "synthetic", "runtime", "telemetry"}
 	var got []string
 	for _, b := range all(t) {
 		got = append(got, b.Name)
@@ -154,7 +154,7 @@ func TestAnnotations(t *testing.T) {
 				t.Errorf("%s: annotation %+v", b.Name, a)
 			}
 		}
-		if diff := cmp.Diff([]string{"Breaker opened", "Database away", "Restart", "First page"}, names); diff != "" {
+		if diff := cmp.Diff([]string{"Breaker opened", "Database away", "Primary moved", "Restart", "First page"}, names); diff != "" {
 			t.Errorf("%s: annotations (-want +got):\n%s", b.Name, diff)
 		}
 	}

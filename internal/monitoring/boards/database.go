@@ -46,9 +46,9 @@ func failedCallsTile() panel {
 func poolTile() panel {
 	return tile("Pool in use", says(
 		"below 70 % on every instance.",
-		"the fullest instance is near 100 %: a little more load and queries begin to wait.",
+		"the fullest pool of the fullest instance is near 100 %: a little more load and queries begin to wait.",
 		"look at the use time: long means slow queries or transactions, short means that there is simply more load.",
-	), percent, now("", `max(job_instance:db_pool:utilisation{$here})`)).
+	), percent, now("", `max(job_instance_pool:db_pool:utilisation{$here})`)).
 		Decimals(0).Thresholds(limits(good, from(0.7, warning), from(0.9, bad))).
 		Links(runbooks("SpeedyBitesPoolSaturated")).
 		Span(3).Height(5)
@@ -60,7 +60,7 @@ func refusedTile() panel {
 		"calls that found the queue full, or no connection within 10 s: these customers got a 503 although the database works.",
 		"the pool, its use and its queue below; then the runbook.",
 	), count, now("", `
-		sum(increase(db_client_connection_timeouts_total{$here}[5m]))
+		sum(increase(db_client_connection_timeouts_total{$here, db_client_connection_pool_name="primary"}[5m]))
 		+ sum(increase(speedybites_db_calls_total{$here, result="refused_capacity"}[5m]))`)).
 		Decimals(0).Mappings([]mapping{word(0, "none", good)}).Thresholds(limits(good, from(1e-9, bad))).
 		Links(runbooks("SpeedyBitesPoolExhausted")).
@@ -191,14 +191,15 @@ func queryTable() panel {
 }
 
 func poolUse() *timeseries.PanelBuilder {
-	return areas("Connections of the pools", says(
+	return areas("Connections to the primary", says(
 		"used far below the dashed line, which is the most that there may be.",
 		"used reaches the line: the pool is the bottleneck. constructing for long: logins are slow or fail.",
 		"look at the use time. Before making the pool larger, see that PostgreSQL has connections left.",
 	), count,
-		line("{{db_client_connection_state}}", `sum by (db_client_connection_state) (db_client_connection_count{$here})`),
-		line("most", `sum(db_client_connection_max{$here})`),
-		line("kept", `sum(db_client_connection_idle_min{$here})`),
+		line("{{db_client_connection_state}}", `
+			sum by (db_client_connection_state) (db_client_connection_count{$here, db_client_connection_pool_name="primary"})`),
+		line("most", `sum(db_client_connection_max{$here, db_client_connection_pool_name="primary"})`),
+		line("kept", `sum(db_client_connection_idle_min{$here, db_client_connection_pool_name="primary"})`),
 	).
 		OverrideByName("used", []property{coloured(serious)}).
 		OverrideByName("idle", []property{coloured(good)}).
@@ -209,14 +210,16 @@ func poolUse() *timeseries.PanelBuilder {
 }
 
 func poolShare() panel {
-	return graph("Pool and queue in use", says(
-		"the pools below 70 %, and alike on all instances; the queues at 0.",
+	return graph("Pools and queues in use", says(
+		"the pools below 70 %, and alike on all instances; the queues at 0. There is one of each for each server.",
 		"a pool above the dashed line, 90 %, for minutes. A full queue: further calls are refused. One instance alone: the balancer sends it more, or it holds connections.",
 		"compare the use time of the instances.",
 	), percent,
-		line("pool of {{instance}}", `job_instance:db_pool:utilisation{$here}`),
-		line("queue of {{instance}}", `
-			sum by (instance) (db_client_connection_pending_requests{$here}) / max by (instance) (speedybites_db_max_waiting{$here})`),
+		line("{{db_client_connection_pool_name}} pool of {{instance}}", `job_instance_pool:db_pool:utilisation{$here}`),
+		line("{{role}} queue of {{instance}}", `
+			label_replace(sum by (instance, db_client_connection_pool_name) (db_client_connection_pending_requests{$here}),
+				"role", "$1", "db_client_connection_pool_name", "(.*)")
+			/ on (instance, role) max by (instance, role) (speedybites_db_max_waiting{$here})`),
 	).
 		Max(1).Thresholds(limits(good, from(0.9, bad))).ThresholdsStyle(limitShown()).
 		DataLinks([]link{logsOf("app.log")}).
@@ -226,14 +229,15 @@ func poolShare() panel {
 func queueLength() *timeseries.PanelBuilder {
 	return graph("Calls that wait", says(
 		"0, or a few for milliseconds.",
-		"parked: they wait for the end of an outage. Waiting but not parked: they wait for a connection. From 1,000 on each instance "+
-			"on, further calls are refused.",
+		"parked: they wait for the primary to come back. Waiting but not parked: they wait for a connection to that server. From 1,000 "+
+			"for one server on each instance on, further calls are refused there.",
 		"parked: see the resilience dashboard. Not parked: the pool is too small, or queries hold connections for long.",
 	), count,
-		line("waiting", `sum(db_client_connection_pending_requests{$here})`),
+		line("waiting: {{db_client_connection_pool_name}}", `
+			sum by (db_client_connection_pool_name) (db_client_connection_pending_requests{$here})`),
 		line("of these parked", `sum(speedybites_db_parked_calls{$here})`),
 	).
-		OverrideByName("waiting", []property{coloured(serious)}).
+		OverrideByName("waiting: primary", []property{coloured(serious)}).
 		OverrideByName("of these parked", []property{coloured(unknown)}).
 		Links(append(runbooks("SpeedyBitesPoolWaitingQueue", "SpeedyBitesPoolExhausted"), see("resilience")...))
 }
@@ -244,10 +248,12 @@ func acquireTime() panel {
 		"p99 rises: the pool is used up at times. p50 rises too: it is used up all the time.",
 		"click a dot for a trace that waited. Then see who uses the connections for how long.",
 	), seconds,
-		line("p50 {{instance}}", `
-			histogram_quantile(0.5, sum by (instance, le) (rate(db_client_connection_wait_time_seconds_bucket{$here}[$__rate_interval])))`),
-		lineWithTraces("p99 {{instance}}", `
-			histogram_quantile(0.99, sum by (instance, le) (rate(db_client_connection_wait_time_seconds_bucket{$here}[$__rate_interval])))`),
+		line("p50 {{instance}} {{db_client_connection_pool_name}}", `
+			histogram_quantile(0.5,
+				sum by (instance, db_client_connection_pool_name, le) (rate(db_client_connection_wait_time_seconds_bucket{$here}[$__rate_interval])))`),
+		lineWithTraces("p99 {{instance}} {{db_client_connection_pool_name}}", `
+			histogram_quantile(0.99,
+				sum by (instance, db_client_connection_pool_name, le) (rate(db_client_connection_wait_time_seconds_bucket{$here}[$__rate_interval])))`),
 	).
 		Thresholds(limits(good, from(0.1, bad))).ThresholdsStyle(limitShown()).
 		Links(runbooks("SpeedyBitesPoolAcquireSlow"))
@@ -259,10 +265,12 @@ func useTime() panel {
 		"p99 of seconds: a transaction does something slow while it holds its connection.",
 		"the queries' p99 shows whether it is one query; a trace shows what happens between the queries.",
 	), seconds,
-		line("p50 {{instance}}", `
-			histogram_quantile(0.5, sum by (instance, le) (rate(db_client_connection_use_time_seconds_bucket{$here}[$__rate_interval])))`),
-		lineWithTraces("p99 {{instance}}", `
-			histogram_quantile(0.99, sum by (instance, le) (rate(db_client_connection_use_time_seconds_bucket{$here}[$__rate_interval])))`),
+		line("p50 {{instance}} {{db_client_connection_pool_name}}", `
+			histogram_quantile(0.5,
+				sum by (instance, db_client_connection_pool_name, le) (rate(db_client_connection_use_time_seconds_bucket{$here}[$__rate_interval])))`),
+		lineWithTraces("p99 {{instance}} {{db_client_connection_pool_name}}", `
+			histogram_quantile(0.99,
+				sum by (instance, db_client_connection_pool_name, le) (rate(db_client_connection_use_time_seconds_bucket{$here}[$__rate_interval])))`),
 	).
 		Links(runbooks("SpeedyBitesPoolSaturated", "SpeedyBitesPoolWaitingQueue"))
 }
@@ -272,8 +280,9 @@ func createTime() panel {
 		"tens of milliseconds, login included; gaps while none is made.",
 		"seconds: the network, the name service or PostgreSQL's login is slow.",
 		"see the dials by outcome, and PostgreSQL's own log.",
-	), seconds, lineWithTraces("p99 {{instance}}", `
-		histogram_quantile(0.99, sum by (instance, le) (rate(db_client_connection_create_time_seconds_bucket{$here}[$__rate_interval])))`)).
+	), seconds, lineWithTraces("p99 {{instance}} {{db_client_connection_pool_name}}", `
+		histogram_quantile(0.99,
+				sum by (instance, db_client_connection_pool_name, le) (rate(db_client_connection_create_time_seconds_bucket{$here}[$__rate_interval])))`)).
 		Links(append(runbooks("SpeedyBitesPoolAcquireSlow"), see("resilience")...))
 }
 
@@ -282,7 +291,8 @@ func timeouts() panel {
 		"nothing.",
 		"calls that found no free connection within 10 s: customers got a 503 although the database works.",
 		"the pool in use, the queue and the use time.",
-	), count, line("{{instance}}", `sum by (instance) (increase(db_client_connection_timeouts_total{$here}[$__rate_interval]))`)).
+	), count, line("{{instance}} {{db_client_connection_pool_name}}", `
+		sum by (instance, db_client_connection_pool_name) (increase(db_client_connection_timeouts_total{$here}[$__rate_interval]))`)).
 		DataLinks([]link{logsOf("app.log")}).
 		Links(runbooks("SpeedyBitesPoolExhausted"))
 }
@@ -304,11 +314,12 @@ func dials() *timeseries.PanelBuilder {
 		"the outcome says where to look: PostgreSQL, its host, the network, the name service.",
 	), perSecond,
 		line("ok, by the {{purpose}}", `sum by (purpose) (rate(speedybites_db_dials_total{$here, outcome="ok"}[$__rate_interval]))`),
-		line("{{outcome}}", `sum by (outcome) (rate(speedybites_db_dials_total{$here, outcome!="ok"}[$__rate_interval]))`),
+		line("{{outcome}}: {{role}}", `
+			sum by (outcome, role) (rate(speedybites_db_dials_total{$here, outcome!="ok"}[$__rate_interval])) > 0`),
 	).
 		OverrideByRegexp("ok.*", []property{coloured(good)}).
-		OverrideByName("refused", []property{coloured(bad)}).
-		OverrideByName("timeout", []property{coloured(serious)}).
-		OverrideByName("reset", []property{coloured(warning)}).
+		OverrideByName("refused: primary", []property{coloured(bad)}).
+		OverrideByName("timeout: primary", []property{coloured(serious)}).
+		OverrideByName("reset: primary", []property{coloured(warning)}).
 		Links(append(runbooks("SpeedyBitesDatabaseDisconnected"), see("resilience")...))
 }

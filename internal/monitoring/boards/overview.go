@@ -6,12 +6,13 @@ import "github.com/grafana/grafana-foundation-sdk/go/stat"
 const verdict = `
 	9 * absent(up{$service})
 	or 8 + 0 * (sum(up{$service}) == 0)
-	or 7 + 0 * (max(speedybites_database_connected{$here}) == 0)
-	or 6 + 0 * (min(speedybites_database_connected{$here}) == 0)
-	or 5 + 0 * (min(min_over_time(speedybites_database_connected{$here}[1m])) == 0)
-	or 4 + 0 * (max(speedybites_circuit_breaker_state{$here, state=~"open|half_open"}) == 1)
+	or 7.5 + 0 * (max(speedybites_database_connected{$primary}) == 0 and sum(increase(speedybites_db_reads_total{$here, route="replica_stand_in"}[1m])) > 0)
+	or 7 + 0 * (max(speedybites_database_connected{$primary}) == 0)
+	or 6 + 0 * (min(speedybites_database_connected{$primary}) == 0)
+	or 5 + 0 * (min(min_over_time(speedybites_database_connected{$primary}[1m])) == 0)
+	or 4 + 0 * (max(speedybites_circuit_breaker_state{$breaker, state=~"open|half_open"}) == 1)
 	or 3 + 0 * (
-		sum(increase(db_client_connection_timeouts_total{$here}[1m]))
+		sum(increase(db_client_connection_timeouts_total{$here, db_client_connection_pool_name="primary"}[1m]))
 		+ sum(increase(speedybites_db_calls_total{$here, result="refused_capacity"}[1m])) > 0)
 	or 2 + 0 * (
 		sum(rate(http_server_request_duration_seconds_count{$here, $api, http_response_status_code=~"5.."}[1m]))
@@ -20,9 +21,9 @@ const verdict = `
 	or 0.5 + 0 * count(ALERTS{alertstate="firing", severity="page"})
 	or vector(0)`
 
-// breakerNow is the state of each breaker as a number for breakerWords.
-const breakerNow = `max by (job, instance, breaker) (
-	speedybites_circuit_breaker_state{$here, state="half_open"} or 2 * speedybites_circuit_breaker_state{$here, state="open"})`
+// breakerNow is the state of the primary's breaker as a number for breakerWords.
+const breakerNow = `max by (job, instance) (
+	speedybites_circuit_breaker_state{$breaker, state="half_open"} or 2 * speedybites_circuit_breaker_state{$breaker, state="open"})`
 
 func overview() layout {
 	return layout{
@@ -44,8 +45,8 @@ func overview() layout {
 func verdictTile() panel {
 	return tile("Verdict", says(
 		"ALL WELL.",
-		"the first of these that holds: no data, all instances down, the database away, away for some instances, back for less than "+
-			"a minute, the breaker open although the database answers, the pool exhausted, requests failing for another reason, an "+
+		"the first of these that holds: no data, all instances down, the primary away with replicas that answer reads, the database "+
+			"away, away for some instances, back for less than a minute, the breaker open although the database answers, the pool exhausted, requests failing for another reason, an "+
 			"instance missing, any page firing.",
 		"DATABASE AWAY is not us: see to PostgreSQL; FOR SOME: to the network to it. IT IS US: the database answers, so look at the "+
 			"newest deployment and at error.log.",
@@ -66,12 +67,12 @@ func databaseTile() *stat.PanelBuilder {
 	), "time:[AWAY since] HH:mm:ss",
 		now("now", `
 			1000 * min(
-				timestamp(speedybites_database_current_outage_seconds{$here}) - (speedybites_database_current_outage_seconds{$here} > 0))
-			or 0 * max(speedybites_database_current_outage_seconds{$here}) or vector(-1)`),
+				timestamp(speedybites_database_current_outage_seconds{$primary}) - (speedybites_database_current_outage_seconds{$primary} > 0))
+			or 0 * max(speedybites_database_current_outage_seconds{$primary}) or vector(-1)`),
 		now("away in the last hour", `
 			max(
-				sum by (instance) (increase(speedybites_database_outage_duration_seconds_sum{$here}[1h]))
-				+ sum by (instance) (speedybites_database_current_outage_seconds{$here}))
+				sum by (instance) (increase(speedybites_database_outage_duration_seconds_sum{$primary}[1h]))
+				+ sum by (instance) (speedybites_database_current_outage_seconds{$primary}))
 			or vector(-1)`),
 	).
 		Mappings([]mapping{word(0, "Connected", good), unknownWord()}).
@@ -93,7 +94,7 @@ func breakerTile() *stat.PanelBuilder {
 			"database's return. If the database is connected all the while, look at the attempts by error.",
 	), count,
 		now("now", `max(`+breakerNow+`) or vector(-1)`),
-		now("since", `max(speedybites_circuit_breaker_last_transition_timestamp_seconds{$here}) * 1000 or vector(-1)`),
+		now("since", `max(speedybites_circuit_breaker_last_transition_timestamp_seconds{$breaker}) * 1000 or vector(-1)`),
 	).
 		Thresholds(limits(unknown, from(0, good), from(1, warning), from(2, bad))).
 		Mappings(append(breakerWords(), unknownWord())).
@@ -211,7 +212,8 @@ func firingAlerts() panel {
 
 func instanceTable() panel {
 	return cellTable("Instance by instance", says(
-		"all ready and connected, every breaker CLOSED, no errors. The numbers are of the last minute.",
+		"all ready and connected to the primary, every breaker CLOSED, no errors, the replicas in use where there are any. The numbers are of "+
+			"the last minute.",
 		"one row differs from the others: that instance, or its way to the database, is ill. All rows are the same and bad: it is "+
 			"something that they share, the database first of all.",
 		"click the instance for its errors in the log.",
@@ -223,18 +225,20 @@ func instanceTable() panel {
 		{"Value #D", "Failing"},
 		{"Value #E", "p99"},
 		{"Value #F", "Waiting"},
+		{"Value #G", "Replicas"},
 	},
 		cells(`
 			max by (job, instance) (speedybites_ready{$here} + 2 * speedybites_shutting_down{$here})
 			or max by (job, instance) (up{$service} - 1)`),
-		cells(`min by (job, instance) (speedybites_database_connected{$here})`),
-		cells(`max by (job, instance) (`+breakerNow+`)`),
+		cells(`min by (job, instance) (speedybites_database_connected{$primary})`),
+		cells(breakerNow),
 		cells(share(
 			`sum by (job, instance) (rate(http_server_request_duration_seconds_count{$here, $api, http_response_status_code=~"5.."}[1m]))`,
 			`sum by (job, instance) (rate(http_server_request_duration_seconds_count{$here, $api}[1m]))`)),
 		cells(`
 			histogram_quantile(0.99, sum by (job, instance, le) (rate(http_server_request_duration_seconds_bucket{$here, $api}[1m])))`),
 		cells(`sum by (job, instance) (db_client_connection_pending_requests{$here})`),
+		cells(`avg by (job, instance) (speedybites_replica_usable{$here})`),
 	).
 		OverrideByName("Instance", []property{
 			linked("Errors in the log", exploreLogs(`{file="error.log", instance="${__value.raw}"}`)),
@@ -246,12 +250,14 @@ func instanceTable() panel {
 		OverrideByName("Failing", paintedNumber(percent, 2, from(0.001, warning), from(0.0144, bad))).
 		OverrideByName("p99", paintedNumber(seconds, 0, from(0.5, warning), from(1, bad))).
 		OverrideByName("Waiting", paintedNumber(count, 0, from(1, warning))).
+		OverrideByName("Replicas", paintedWords(allSomeNone("in use", "some", "none")...)).
 		Links(runbooks("SpeedyBitesInstanceDown", "SpeedyBitesMetricsMissing")).
 		Span(12).Height(8)
 }
 
 func databaseVerdicts() []mapping {
 	return []mapping{
+		word(7.5, "NO PRIMARY, replicas answer reads", bad),
 		word(7, "DATABASE AWAY", bad),
 		word(6, "DATABASE AWAY FOR SOME", bad),
 		word(5, "DATABASE IS BACK, settling", warning),

@@ -15,6 +15,9 @@ var shorthand = strings.NewReplacer(
 	"$here", `job=~"$job", instance=~"$instance"`,
 	// The same for metrics that other jobs have too, such as up and go_goroutines, where All must not mean those jobs.
 	"$service", `job=~"$job", job=~"speedy-bites.*", instance=~"$instance"`,
+	// The primary of the chosen instances, in metrics of servers and of breakers: a replica that is lost must not look like it.
+	"$primary", `job=~"$job", instance=~"$instance", role="primary"`,
+	"$breaker", `job=~"$job", instance=~"$instance", breaker="primary"`,
 	// What customers ask for. A health check that answers 503 hurts nobody.
 	"$api", `http_route=~"/api/.*", http_route!="/api/health"`,
 )

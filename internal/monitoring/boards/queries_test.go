@@ -43,7 +43,8 @@ func TestPromQL(t *testing.T) {
 				t.Errorf("%s: %v\n%s", where, err, q.Expr)
 				continue
 			}
-			if strings.Contains(filled(q.Expr), "$") {
+			// Grafana leaves alone what it does not know, such as the group of a label_replace.
+			if strings.Contains(strings.ReplaceAll(filled(q.Expr), `"$1"`, ""), "$") {
 				t.Errorf("%s has an unknown variable: %s", where, q.Expr)
 			}
 			parser.Inspect(expr, func(node parser.Node, _ []parser.Node) error {

@@ -10,7 +10,7 @@ func resilience() layout {
 	return layout{
 		name:        "resilience",
 		title:       "Resilience",
-		description: "What happens when the database is away: breaker, retries, bridging, outages and recovery.",
+		description: "What happens when the primary is away: breaker, retries, bridging, outages and recovery.",
 		rows: []row{
 			heading("State", breakerTimeline().Span(24), databaseTimeline().Span(24), troubleTimeline(), readyTimeline()),
 			heading("Breaker", breakerTile().Span(5).Height(8), failuresInARow().Span(6), transitions().Span(7), timeInState().Span(6),
@@ -23,19 +23,13 @@ func resilience() layout {
 	}
 }
 
-// breakerTimeline shows the worst state of each step: with a step of minutes, the state at its end alone would hide an
-// opening of seconds.
 func breakerTimeline() *statetimeline.PanelBuilder {
-	worst := func(state string) string {
-		selector := `speedybites_circuit_breaker_state{$here, state="` + state + `"}`
-		return `max by (instance) (max_over_time(` + selector + `[$__interval]) or ` + selector + `)`
-	}
 	return timeline("Circuit breaker over time", says(
 		"CLOSED all along, on every instance. A gap is an instance that was not scraped.",
 		"OPEN: every query is refused at once. HALF OPEN: one is being tried. Many short openings: it flaps.",
 		"compare with the database below: open while that is connected means that queries fail for another reason. Openings too short "+
 			"to be scraped are only among the marks on the time axis and in the transitions.",
-	), breakerWords(), line("{{instance}}", `clamp_max(`+worst("half_open")+` + 2 * `+worst("open")+`, 2)`)).
+	), breakerWords(), line("{{instance}}", worstState("instance", "$breaker"))).
 		DataLinks([]link{logsOf("app.log"), traces("breaker transitions", `{resource.service.name="speedy-bites" && name="circuit_breaker.transition"}`)}).
 		Links(append(
 			runbooks("SpeedyBitesCircuitBreakerOpen", "SpeedyBitesCircuitBreakerOpened", "SpeedyBitesCircuitBreakerFlapping"),
@@ -48,10 +42,10 @@ func databaseTimeline() *statetimeline.PanelBuilder {
 		"AWAY on all instances: PostgreSQL is down. AWAY on one: the network between the two. Short and many: something restarts it.",
 		"follow the runbook. The spans database.outage have the length and the cause of each.",
 	), databaseWords(), line("{{instance}}", `
-		min by (instance) (min_over_time(speedybites_database_connected{$here}[$__interval]) or speedybites_database_connected{$here})`)).
+		min by (instance) (min_over_time(speedybites_database_connected{$primary}[$__interval]) or speedybites_database_connected{$primary})`)).
 		DataLinks([]link{logsOf("app.log"), traces("outages", `{resource.service.name="speedy-bites" && name="database.outage"}`)}).
 		Links(append(
-			runbooks("SpeedyBitesDatabaseDisconnected", "SpeedyBitesDatabaseFlapping"), see("resilience")...))
+			runbooks("SpeedyBitesDatabaseDisconnected", "SpeedyBitesDatabaseFlapping"), see("resilience", "replicas")...))
 }
 
 func troubleTimeline() panel {
@@ -62,7 +56,7 @@ func troubleTimeline() panel {
 		"an alert that you miss may be muted: see Alertmanager's page, where inhibited alerts are listed.",
 	), []mapping{word(0, "none", good), word(1, "muting", neutral)}, line("{{instance}}", `
 		max by (instance) (ALERTS{alertname="SpeedyBitesDatabaseTroubleRecently", alertstate="firing", $here})
-		or 0 * max by (instance) (speedybites_database_connected{$here})`)).
+		or 0 * max by (instance) (speedybites_database_connected{$primary})`)).
 		Links(append(runbooks("SpeedyBitesDatabaseTroubleRecently"), see("overview")...))
 }
 
@@ -72,8 +66,8 @@ func failuresInARow() *timeseries.PanelBuilder {
 		"it climbs to the dashed line, at which the breaker opens.",
 		"at 1 to 4 and not back to 0: the last calls failed, and no more came. See the retries by reason.",
 	), count,
-		line("{{instance}}", `max by (instance) (speedybites_circuit_breaker_failures{$here})`),
-		line("opens at", `max(speedybites_circuit_breaker_threshold{$here})`),
+		line("{{instance}}", `max by (instance) (speedybites_circuit_breaker_failures{$breaker})`),
+		line("opens at", `max(speedybites_circuit_breaker_threshold{$breaker})`),
 	).
 		OverrideByName("opens at", limitLine(bad)).
 		Links(runbooks("SpeedyBitesCircuitBreakerOpen"))
@@ -85,7 +79,7 @@ func transitions() *timeseries.PanelBuilder {
 		"closed → open and back is one outage. open → half_open → open again and again: the database lets itself be reached and then fails.",
 		"each has an id, which is in app.log, in audit.log and in its trace: click a bar.",
 	), count, lineWithTraces("{{from}} → {{to}}", `
-		sum by (from, to) (increase(speedybites_circuit_breaker_transitions_total{$here}[$__rate_interval]))`)).
+		sum by (from, to) (increase(speedybites_circuit_breaker_transitions_total{$breaker}[$__rate_interval]))`)).
 		OverrideByRegexp(".*→ open", []property{coloured(bad)}).
 		OverrideByRegexp(".*→ half_open", []property{coloured(warning)}).
 		OverrideByRegexp(".*→ closed", []property{coloured(good)}).
@@ -99,7 +93,7 @@ func timeInState() *timeseries.PanelBuilder {
 		"the share that is open is the share of time in which queries were refused. It also has openings between two scrapes.",
 		"compare with the share of requests failing.",
 	), percent, line("{{state}}", `
-		avg by (state) (rate(speedybites_circuit_breaker_seconds_in_state_total{$here}[$__rate_interval]))`)).
+		avg by (state) (rate(speedybites_circuit_breaker_seconds_in_state_total{$breaker}[$__rate_interval]))`)).
 		Max(1).
 		OverrideByName("closed", []property{coloured(good)}).
 		OverrideByName("half_open", []property{coloured(warning)}).
@@ -113,7 +107,7 @@ func breakerCalls() *timeseries.PanelBuilder {
 		"failure: calls that count towards opening. rejected: refused while open. trial: the one that decides whether it closes. "+
 			"neutral: calls that say nothing about the database, such as those whose caller left.",
 		"failures without retries by reason connection: see the failed attempts by error on the database dashboard.",
-	), perSecond, line("{{kind}}", `sum by (kind) (rate(speedybites_circuit_breaker_calls_total{$here}[$__rate_interval]))`)).
+	), perSecond, line("{{kind}}", `sum by (kind) (rate(speedybites_circuit_breaker_calls_total{$breaker}[$__rate_interval]))`)).
 		OverrideByName("success", []property{coloured(good)}).
 		OverrideByName("failure", []property{coloured(bad)}).
 		OverrideByName("rejected", []property{coloured(serious)}).
@@ -128,11 +122,11 @@ func lastTransitions() panel {
 		"OPEN on one instance alone: that instance cannot reach the database.",
 		"GET /api/health of the instance lists the latest transitions with their ids.",
 	), []column{
-		{"instance", "Instance"}, {"breaker", "Breaker"}, {"Value #A", "State"}, {"Value #B", "Last change"}, {"Value #C", "Openings"},
+		{"instance", "Instance"}, {"Value #A", "State"}, {"Value #B", "Last change"}, {"Value #C", "Openings"},
 	},
 		cells(breakerNow),
-		cells(`max by (job, instance, breaker) (speedybites_circuit_breaker_last_transition_timestamp_seconds{$here}) * 1000`),
-		cells(`sum by (job, instance, breaker) (increase(speedybites_circuit_breaker_transitions_total{$here, to="open"}[$__range]))`),
+		cells(`max by (job, instance) (speedybites_circuit_breaker_last_transition_timestamp_seconds{$breaker}) * 1000`),
+		cells(`sum by (job, instance) (increase(speedybites_circuit_breaker_transitions_total{$breaker, to="open"}[$__range]))`),
 	).
 		OverrideByName("State", paintedWords(breakerWords()...)).
 		OverrideByName("Instance", []property{columnWidth(160)}).
@@ -236,8 +230,8 @@ func admission() panel {
 			"a database that has just started is not overrun.",
 		"see whether the database is lost again and again.",
 	), count,
-		line("limit {{instance}}", `max by (instance) (speedybites_db_admission_limit{$here})`),
-		line("pool's maximum", `max(db_client_connection_max{$here})`),
+		line("limit {{instance}}", `max by (instance) (speedybites_db_admission_limit{$primary})`),
+		line("pool's maximum", `max(db_client_connection_max{$here, db_client_connection_pool_name="primary"})`),
 	).
 		OverrideByName("pool's maximum", limitLine(neutral)).
 		DataLinks([]link{logsOf("app.log")}).
@@ -267,7 +261,7 @@ func outageTiles() []panel {
 			"0.",
 			"how often the instance that lost the database most often lost it.",
 			"three in 15 minutes are a ticket: it comes and goes.",
-		), count, `max(sum by (instance) (increase(speedybites_database_outages_total{$here}[$__range])))`,
+		), count, `max(sum by (instance) (increase(speedybites_database_outages_total{$primary}[$__range])))`,
 			limits(good, from(0.5, warning), from(2.5, bad))),
 		over("Time away in the shown time", says(
 			"0.",
@@ -275,8 +269,8 @@ func outageTiles() []panel {
 			"0.1 % of 30 days are 43 minutes.",
 		), clock, `
 			max(
-				sum by (instance) (increase(speedybites_database_outage_duration_seconds_sum{$here}[$__range]))
-				+ sum by (instance) (speedybites_database_current_outage_seconds{$here}))`,
+				sum by (instance) (increase(speedybites_database_outage_duration_seconds_sum{$primary}[$__range]))
+				+ sum by (instance) (speedybites_database_current_outage_seconds{$primary}))`,
 			limits(good, from(1e-3, warning), from(60, bad))),
 		over("Longest outage, at most", says(
 			"0, or less than the grace of 10 s, which costs nobody an error.",
@@ -286,16 +280,16 @@ func outageTiles() []panel {
 		), clock, `
 			clamp_min(
 				clamp_max(
-					histogram_quantile(1, sum by (le) (increase(speedybites_database_outage_duration_seconds_bucket{$here}[$__range]))) >= 0
+					histogram_quantile(1, sum by (le) (increase(speedybites_database_outage_duration_seconds_bucket{$primary}[$__range]))) >= 0
 					or vector(0),
-					scalar(max(sum by (instance) (increase(speedybites_database_outage_duration_seconds_sum{$here}[$__range]))))),
-				scalar(max(speedybites_database_current_outage_seconds{$here})))`,
+					scalar(max(sum by (instance) (increase(speedybites_database_outage_duration_seconds_sum{$primary}[$__range]))))),
+				scalar(max(speedybites_database_current_outage_seconds{$primary})))`,
 			limits(good, from(1e-3, warning), from(10, bad))),
 		over("Away now for", says(
 			"0.",
 			"the length of the outage so far.",
 			"follow the runbook.",
-		), clock, `max(speedybites_database_current_outage_seconds{$here})`,
+		), clock, `max(speedybites_database_current_outage_seconds{$primary})`,
 			limits(good, from(1e-3, bad))),
 	}
 }
@@ -305,7 +299,7 @@ func outages() panel {
 		"nothing.",
 		"each bar is a loss of the database, by the instance that saw it.",
 		"all instances at once: PostgreSQL. One alone: the network between the two.",
-	), count, line("{{instance}}", `sum by (instance) (increase(speedybites_database_outages_total{$here}[$__rate_interval]))`)).
+	), count, line("{{instance}}", `sum by (instance) (increase(speedybites_database_outages_total{$primary}[$__rate_interval]))`)).
 		OverrideByRegexp(".*", inShades(bad)).
 		DataLinks([]link{logsOf("app.log")}).
 		Links(runbooks("SpeedyBitesDatabaseFlapping"))
@@ -316,7 +310,7 @@ func outageTime() panel {
 		"empty: there was none.",
 		"cells at 10 s and above: longer than the grace, so that customers saw errors.",
 		"the spans database.outage have the exact length.",
-	), buckets(`sum by (le) (increase(speedybites_database_outage_duration_seconds_bucket{$here}[$__rate_interval]))`)).
+	), buckets(`sum by (le) (increase(speedybites_database_outage_duration_seconds_bucket{$primary}[$__rate_interval]))`)).
 		Links(runbooks("SpeedyBitesDatabaseDisconnected")).
 		Span(8)
 }
@@ -326,7 +320,7 @@ func lastHeard() panel {
 		"below 2 s: the prober looks every second.",
 		"it grows with the clock: the database is away, or hangs. If it is \"connected\" all the while, the prober itself is stuck.",
 		"for the latter see the runbook on stale state.",
-	), clock, line("{{instance}}", `time() - max by (instance) (speedybites_database_last_success_timestamp_seconds{$here} > 0)`)).
+	), clock, line("{{instance}}", `time() - max by (instance) (speedybites_database_last_success_timestamp_seconds{$primary} > 0)`)).
 		AxisSoftMax(10).Thresholds(limits(good, from(60, bad))).ThresholdsStyle(limitShown()).
 		DataLinks([]link{logsOf("app.log")}).
 		Links(runbooks("SpeedyBitesDatabaseStateStale"))
@@ -337,7 +331,7 @@ func proberChecks() panel {
 		"about one a second for each instance, all ok.",
 		"failed: 1 to 3 a second while the database is away. None at all: the prober is stuck.",
 		"see the runbook on stale state.",
-	), perSecond, line("{{outcome}}", `sum by (outcome) (rate(speedybites_database_checks_total{$here}[$__rate_interval]))`)).
+	), perSecond, line("{{outcome}}", `sum by (outcome) (rate(speedybites_database_checks_total{$primary}[$__rate_interval]))`)).
 		OverrideByName("ok", []property{coloured(good)}).
 		OverrideByName("failed", []property{coloured(bad)}).
 		Links(runbooks("SpeedyBitesDatabaseStateStale"))
@@ -350,8 +344,8 @@ func sessionsCut() panel {
 			"something between had ended sessions.",
 		"found dead alone, again and again: a firewall that forgets idle connections, or somebody terminates backends.",
 	), count,
-		line("{{reason}}", `sum by (reason) (increase(speedybites_db_sessions_severed_total{$here}[$__rate_interval]))`),
-		line("found dead", `sum(increase(speedybites_db_sessions_lost_total{$here}[$__rate_interval]))`),
+		line("{{reason}}", `sum by (reason) (increase(speedybites_db_sessions_severed_total{$primary}[$__rate_interval]))`),
+		line("found dead", `sum(increase(speedybites_db_sessions_lost_total{$primary}[$__rate_interval]))`),
 	).
 		OverrideByName("lost", []property{coloured(bad)}).
 		OverrideByName("silent", []property{coloured(serious)}).

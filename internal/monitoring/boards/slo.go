@@ -137,7 +137,7 @@ func databaseAvailability() panel {
 		"100 %, or very near.",
 		"the share of the shown time in which the instance that saw it least reached the database.",
 		"it counts outages that bridging hid from customers too. What customers saw is in the budget of errors.",
-	), percent, now("", `min(avg_over_time(speedybites_database_connected{$here}[$__range]))`)).
+	), percent, now("", `min(avg_over_time(speedybites_database_connected{$primary}[$__range]))`)).
 		Decimals(3).Thresholds(limits(bad, from(0.99, serious), from(0.999, warning), from(0.9999, good))).
 		Links(append(runbooks("SpeedyBitesDatabaseDisconnected"), see("resilience")...)).
 		Height(8)
@@ -148,7 +148,7 @@ func databaseAvailabilityOverTime() panel {
 		"100 %.",
 		"a dip is an outage; an hour after it the line is back.",
 		"see the outages on the resilience dashboard.",
-	), percent, line("{{instance}}", `avg by (instance) (avg_over_time(speedybites_database_connected{$here}[1h]))`)).
+	), percent, line("{{instance}}", `avg by (instance) (avg_over_time(speedybites_database_connected{$primary}[1h]))`)).
 		Min(0).Max(1).Thresholds(limits(bad, from(0.999, good))).ThresholdsStyle(limitShown()).
 		DataLinks([]link{logsOf("app.log")}).
 		Links(append(runbooks("SpeedyBitesDatabaseDisconnected", "SpeedyBitesDatabaseFlapping"), see("resilience")...)).

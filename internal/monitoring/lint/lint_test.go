@@ -50,7 +50,7 @@ var mistakes = []broken{
 	{"BareCounter", serviceRules, `increase\(speedybites_http_panics_total\[10m\]\)`, `speedybites_http_panics_total`, "promql/counter", ""},
 	{"RateOfGauge", serviceRules, `go_goroutines\{job="speedy-bites"\}`, `rate(speedybites_ready[30m])`, "promql/counter", ""},
 	{"OneScrape", serviceRules, `panics_total\[10m\]`, `panics_total[6s]`, "promql/range", ""},
-	{"QuantileWithoutLe", "alerts/rules/pool.yml", `sum by \(job, instance, le\)`, `sum by (job, instance)`, "promql/quantile", "expr: |"},
+	{"QuantileWithoutLe", "alerts/rules/pool.yml", `db_client_connection_pool_name, le\)`, `db_client_connection_pool_name)`, "promql/quantile", "expr: |"},
 	{"NoPattern", serviceRules, `absent\(up\{job="speedy-bites"\}\)`, `absent(up{job=~"speedy-bites"})`, "promql/regexp", "expr: |"},
 	{"Twice", recording, `record: job:http_errors:ratio_rate2h`, `record: job:http_errors:ratio_rate1h`, "rule/duplicate", ""},
 	{"RecordName", recording, `record: job_route:http_requests:rate5m`, `record: http_requests_rate5m`, "rule/name", ""},
