@@ -105,9 +105,16 @@ func Run(ctx context.Context, cfg Config, out io.Writer) (r *Report, err error) 
 	if err != nil {
 		return r, err
 	}
-	fmt.Fprintf(out, "two instances, a primary and a standby are running, with their logs in %s\n", w.dir)
+	reads := "reads go to the primary"
+	if cfg.replicas() {
+		reads = "reads go to the standby where they may"
+	}
+	fmt.Fprintf(out, "two instances, a primary and a standby are running; %s; logs are in %s\n", reads, w.dir)
 	return r, w.play(ctx, r)
 }
+
+// replicas reports whether the standby is used as a read replica. The seed decides it.
+func (cfg Config) replicas() bool { return cfg.Seed%2 == 0 }
 
 func (cfg Config) again() string {
 	s := fmt.Sprintf("make chaos SEED=%d MINUTES=%g RATE=%d", cfg.Seed, cfg.For.Minutes(), cfg.Rate)

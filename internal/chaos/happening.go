@@ -14,6 +14,7 @@ type happening struct {
 	begin, healed time.Time
 	took          time.Duration // from healed until both instances were operational
 	recovered     time.Time     // world.mu guards it
+	struck        int           // messages on the wire
 }
 
 // hit returns the instances that the fault hits.
@@ -23,6 +24,9 @@ func (h *happening) hit() []int {
 	}
 	return both
 }
+
+// variant is what the draw has chosen.
+func (h *happening) variant(all []string) string { return all[h.Variant%len(all)] }
 
 // heal tells when the database, or the instance, was there again. Without it, that is when the fault has ended.
 func (h *happening) heal(at time.Time) { h.healed = at }
@@ -74,7 +78,11 @@ func (w *world) happen(ctx context.Context, h *happening) (end func(), err error
 	var healed, recovered []func(time.Time)
 	for _, i := range h.hit() {
 		if h.kind.long {
-			healed = append(healed, w.allowed.open(unavailable, i, h.begin.Add(grace)))
+			what := unavailable
+			if w.cfg.replicas() && h.kind.readable {
+				what = unwritable
+			}
+			healed = append(healed, w.allowed.open(what, i, h.begin.Add(grace)))
 		}
 		if h.kind.scarce {
 			recovered = append(recovered, w.allowed.open(scarce, i, h.begin))

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"sync"
 	"syscall"
@@ -35,19 +36,14 @@ type instance struct {
 	starts int
 }
 
-func newInstance(index int, program, dir, databaseURL, secret string, maxWaiting int) (*instance, error) {
+func newInstance(index int, program, dir string, env []string) (*instance, error) {
 	port, err := localpg.FreePort()
 	if err != nil {
 		return nil, err
 	}
 	i := &instance{index: index, program: program, dir: filepath.Join(dir, fmt.Sprint("instance-", index+1))}
 	i.base = "http://127.0.0.1:" + strconv.Itoa(port)
-	// Everything that is promised is promised for the defaults. Only the queue has to have room for the rate.
-	i.env = []string{
-		"APP_ENV=production", "HOST=127.0.0.1", "PORT=" + strconv.Itoa(port), "DATABASE_URL=" + databaseURL,
-		"TOKEN_SECRET=" + secret, "TOKEN_TTL_MS=86400000", "LOG_DIR=" + i.logs(), "UPLOADS_DIR=" + filepath.Join(i.dir, "uploads"),
-		"DB_MAX_WAITING=" + strconv.Itoa(maxWaiting), "LOG_COMPRESS=false", "LOG_MAX_BACKUPS=0",
-	}
+	i.env = append(slices.Clone(env), "PORT="+strconv.Itoa(port), "LOG_DIR="+i.logs(), "UPLOADS_DIR="+filepath.Join(i.dir, "uploads"))
 	return i, os.MkdirAll(i.dir, 0o700)
 }
 

@@ -106,7 +106,7 @@ func (ws *windows) judgeTry(e load.Entry, i int) (o outcome, wrong string) {
 	case 0:
 		return ws.judgeSilence(t)
 	case http.StatusServiceUnavailable:
-		return ws.judgeRefusal(t)
+		return ws.judgeRefusal(e, t)
 	case http.StatusConflict:
 		// The first attempt's transaction may outlive the instance that was killed.
 		if e.Key != "" && i > 0 && e.Tries[i-1].Status != http.StatusCreated {
@@ -123,7 +123,7 @@ func (ws *windows) judgeSilence(t load.Try) (outcome, string) {
 	return discrepancy, fmt.Sprintf("no answer from instance %d, which was there: %v", t.Instance+1, t.Err)
 }
 
-func (ws *windows) judgeRefusal(t load.Try) (outcome, string) {
+func (ws *windows) judgeRefusal(e load.Entry, t load.Try) (outcome, string) {
 	var p problem
 	if err := json.Unmarshal([]byte(t.Body), &p); err != nil {
 		return discrepancy, "a 503 without the documented body"
@@ -137,7 +137,7 @@ func (ws *windows) judgeRefusal(t load.Try) (outcome, string) {
 	}
 	at := t.End
 	switch {
-	case ws.allow(unavailable, t.Instance, at, at):
+	case ws.allow(unavailable, t.Instance, at, at), e.Order && ws.allow(unwritable, t.Instance, at, at):
 		return refusedInOutage, ""
 	case ws.allow(scarce, t.Instance, at, at):
 		return refusedScarce, ""

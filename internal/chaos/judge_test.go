@@ -19,6 +19,7 @@ func TestJudge(t *testing.T) {
 	ws.open(closing, 1, at(20))(at(21))
 	ws.open(unavailable, 1, at(40))(at(45))
 	ws.open(scarce, 0, at(50)) // still on
+	ws.open(unwritable, 1, at(60))(at(65))
 
 	const body503 = `{"error":"Service Unavailable","message":"Database connection temporarily unavailable",` +
 		`"status":"Database reconnecting...","retryAfter":10,"requestId":"r"}`
@@ -43,6 +44,7 @@ func TestJudge(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		key   string
+		read  bool
 		wrong string
 		tries []load.Try
 		want  outcome
@@ -64,6 +66,8 @@ func TestJudge(t *testing.T) {
 		{name: "DeclaredOutage", tries: tries(answer(1, 41, 503, body503, "10")), want: refusedInOutage},
 		{name: "DeclaredOutageThenAnswered", key: "k", tries: tries(answer(1, 44, 503, body503, "10"), ok(1, 45, 46)), want: answeredLater},
 		{name: "QueueFullInADeclaredOutage", tries: tries(answer(1, 41, 503, capacity, "1")), want: refusedInOutage},
+		{name: "WriteWithoutAPrimary", tries: tries(answer(1, 61, 503, body503, "10")), want: refusedInOutage},
+		{name: "ReadWithoutAPrimary", read: true, tries: tries(answer(1, 61, 503, body503, "10")), want: discrepancy},
 		{name: "OutageOfTheOtherInstance", tries: tries(answer(0, 41, 503, body503, "10")), want: discrepancy},
 		{name: "WithinTheGrace", tries: tries(answer(1, 39.9, 503, body503, "10")), want: discrepancy},
 		{name: "AfterTheRecovery", tries: tries(answer(1, 45.1, 503, body503, "10")), want: discrepancy},
@@ -83,7 +87,7 @@ func TestJudge(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			e := load.Entry{Order: true, Key: c.key, Wrong: c.wrong, Tries: c.tries}
+			e := load.Entry{Order: !c.read, Key: c.key, Wrong: c.wrong, Tries: c.tries}
 			if n := len(c.tries); n > 0 {
 				e.Status = c.tries[n-1].Status
 			}

@@ -13,7 +13,7 @@ import (
 )
 
 // paths are the proxies: paths[instance][server].
-type paths [instances][2]*pgtest.TCPProxy
+type paths [instances][2]*pgtest.WireProxy
 
 // newPaths starts a proxy for each instance and server.
 func newPaths(tb *bench, p *pair) (paths, error) {
@@ -21,7 +21,7 @@ func newPaths(tb *bench, p *pair) (paths, error) {
 	err := tb.try(func() {
 		for i := range ps {
 			for s, server := range p.servers {
-				ps[i][s] = pgtest.Proxy(tb, server.Addr())
+				ps[i][s] = pgtest.Wire(tb, server.Addr())
 			}
 		}
 	})
@@ -39,7 +39,7 @@ func (ps paths) url(instance int, server *localpg.Server) (string, error) {
 }
 
 // of returns the proxies on the paths of some instances.
-func (ps paths) of(which []int) (list []*pgtest.TCPProxy) {
+func (ps paths) of(which []int) (list []*pgtest.WireProxy) {
 	for _, i := range which {
 		list = append(list, ps[i][:]...)
 	}

@@ -102,8 +102,8 @@ func (r *Report) percentiles() string {
 
 // tally is what happened during the faults of one kind, and the recovery from them.
 type tally struct {
-	times, requests, refused, cut int
-	longest, recovery             time.Duration
+	times, requests, refused, cut, struck int
+	longest, recovery                     time.Duration
 }
 
 func (r *Report) printFaults(out io.Writer) {
@@ -116,6 +116,7 @@ func (r *Report) printFaults(out io.Writer) {
 		}
 		t.times++
 		t.recovery = max(t.recovery, h.took)
+		t.struck += h.struck
 	}
 	for _, e := range r.ledger.Entries() {
 		for _, name := range r.world.during(e) {
@@ -123,10 +124,10 @@ func (r *Report) printFaults(out io.Writer) {
 		}
 	}
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "fault\ttimes\trequests\t503\tcut\tlongest wait\tlongest recovery")
+	fmt.Fprintln(table, "fault\ttimes\tmessages hit\trequests\t503\tcut\tlongest wait\tlongest recovery")
 	for _, k := range kinds() {
 		if t := tallies[k.name]; t != nil {
-			fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%d\t%v\t%v\n", k.name, t.times, t.requests, t.refused, t.cut,
+			fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%d\t%d\t%v\t%v\n", k.name, t.times, t.struck, t.requests, t.refused, t.cut,
 				t.longest.Round(time.Millisecond), t.recovery.Round(time.Millisecond))
 		}
 	}

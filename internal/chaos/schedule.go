@@ -17,13 +17,18 @@ type Fault struct {
 	For time.Duration
 	// Instance is whom it hits, where it hits one of them.
 	Instance int
+	// Variant chooses among what a kind can do.
+	Variant int
 }
 
 // String is a line of the schedule.
 func (f Fault) String() string {
 	s := f.kind.name
 	if f.kind.oneInstance {
-		s += fmt.Sprintf(" of instance %d", f.Instance+1)
+		s += fmt.Sprintf(" (instance %d)", f.Instance+1)
+	}
+	if n := len(f.kind.variants); n > 0 {
+		s += " (" + f.kind.variants[f.Variant%n] + ")"
 	}
 	s += fmt.Sprintf(", %.1f s", f.For.Seconds())
 	if f.After > 0 {
@@ -61,7 +66,7 @@ type Schedule struct {
 }
 
 // longEach is the number of long outages in a deck: one step in ten.
-const longEach = 2
+const longEach = 3
 
 // NewSchedule returns the schedule of a seed.
 func NewSchedule(seed uint64) *Schedule {
@@ -136,8 +141,11 @@ func (s *Schedule) fault(k kind, short bool) Fault {
 	if short {
 		longest = k.min + (k.max-k.min)/2
 	}
-	return Fault{kind: k, For: s.between(k.min, longest), Instance: s.rand.IntN(instances)}
+	return Fault{kind: k, For: s.between(k.min, longest), Instance: s.rand.IntN(instances), Variant: s.rand.IntN(variety)}
 }
+
+// variety is above the number of variants of any kind.
+const variety = 1000
 
 // between draws a duration in tenths of a second.
 func (s *Schedule) between(shortest, longest time.Duration) time.Duration {

@@ -187,10 +187,14 @@ func (all *hoard) release(ctx context.Context) {
 	}
 }
 
+func lockedTables() []string {
+	return []string{"orders", "menu_items", "restaurants", "idempotency_keys", "audit_log"}
+}
+
 // lockTable keeps everybody from a table.
 func lockTable(ctx context.Context, w *world, h *happening) error {
 	primary, _ := w.pair.roles()
-	table := [...]string{"orders", "menu_items"}[h.Instance]
+	table := h.variant(lockedTables())
 	return query(ctx, primary.AdminURL(""), func(conn *pgx.Conn) error {
 		_, err := conn.Exec(ctx, "BEGIN; LOCK TABLE "+table+" IN ACCESS EXCLUSIVE MODE")
 		if err := errors.Join(err, pause(ctx, h.For)); err != nil {

@@ -26,6 +26,8 @@ type allowance int
 const (
 	// unavailable: answer 503, as the outage is older than the grace.
 	unavailable allowance = iota
+	// unwritable: the same to writes only, as there is a replica to read from.
+	unwritable
 	// scarce: answer 503, as the server has no connection free.
 	scarce
 	// gone: not answer, as it was killed.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -88,8 +89,7 @@ func (w *world) startServices(ctx context.Context, program string) error {
 		if err != nil {
 			return err
 		}
-		// One instance must be able to hold all requests of a grace, and those that come in late.
-		s, err := newInstance(i, program, w.dir, url, secret, max(1000, 15*w.cfg.Rate))
+		s, err := newInstance(i, program, w.dir, w.environ(url, secret))
 		if err != nil {
 			return err
 		}
@@ -108,6 +108,20 @@ func (w *world) startServices(ctx context.Context, program string) error {
 	var err error
 	w.menu, err = makeMenu(ctx, w.services[0].base)
 	return err
+}
+
+// environ is what the instances are told. Everything that is promised is promised for the defaults; only the queue has to
+// have room for all requests of a grace, on one instance, and for those that come in late.
+func (w *world) environ(databaseURL, secret string) []string {
+	env := []string{
+		"APP_ENV=production", "HOST=127.0.0.1", "DATABASE_URL=" + databaseURL, "TOKEN_SECRET=" + secret,
+		"TOKEN_TTL_MS=86400000", "DB_MAX_WAITING=" + strconv.Itoa(max(1000, 15*w.cfg.Rate)),
+		"LOG_COMPRESS=false", "LOG_MAX_BACKUPS=0",
+	}
+	if w.cfg.replicas() { // whichever is the standby
+		env = append(env, "DATABASE_REPLICA_URL="+databaseURL)
+	}
+	return env
 }
 
 // pick is the balancer: instances take turns, and one that is not ready is passed over while the other is.

@@ -25,6 +25,10 @@ const (
 type message struct {
 	method, path string
 	body         []byte
+	// credentials are sent; without them, a replica may answer.
+	credentials bool
+	// position is the Consistency-Token that is sent, if any.
+	position string
 	// check takes a successful answer and says what is wrong with it.
 	check func(e *Entry, body []byte) string
 }
@@ -92,11 +96,7 @@ func (g *Generator) try(ctx context.Context, e *Entry, m message) (t Try) {
 		t.Err = err
 		return t
 	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Authorization", "Bearer "+g.cfg.Token)
-	if e.Key != "" {
-		req.Header.Set("Idempotency-Key", e.Key)
-	}
+	m.setHeader(req.Header, g.cfg.Token, e.Key)
 	resp, err := g.client.Do(req)
 	if err != nil {
 		dial, ok := errors.AsType[*net.OpError](err)
@@ -113,8 +113,26 @@ func (g *Generator) try(ctx context.Context, e *Entry, m message) (t Try) {
 		t.Body, t.RetryAfter = string(body), resp.Header.Get("Retry-After")
 		return t
 	}
+	e.Position = resp.Header.Get(consistencyToken)
 	e.Wrong = m.check(e, body)
 	return t
+}
+
+const consistencyToken = "Consistency-Token"
+
+func (m message) setHeader(h http.Header, token, key string) {
+	if m.body != nil {
+		h.Set("Content-Type", "application/json")
+	}
+	if m.credentials {
+		h.Set("Authorization", "Bearer "+token)
+	}
+	if m.position != "" {
+		h.Set(consistencyToken, m.position)
+	}
+	if key != "" {
+		h.Set("Idempotency-Key", key)
+	}
 }
 
 func (g *Generator) message(e Entry) (message, error) {
@@ -123,7 +141,11 @@ func (g *Generator) message(e Entry) (message, error) {
 	}
 	if g.cfg.ReadBack && e.Number%g.cfg.OrderEvery == 0 {
 		if placed, ok := g.ledger.acknowledged(); ok {
-			return readingBack(placed), nil
+			m := readingBack(placed.Order)
+			if e.Number/g.cfg.OrderEvery%2 == 0 {
+				m.position = placed.position
+			}
+			return m, nil
 		}
 	}
 	id := "/" + g.cfg.RestaurantID.String()
@@ -139,7 +161,7 @@ func (g *Generator) message(e Entry) (message, error) {
 func (g *Generator) placing(n int) (message, error) {
 	wanted := g.order(n)
 	body, err := json.Marshal(wanted)
-	return message{method: http.MethodPost, path: "/api/orders", body: body, check: func(e *Entry, body []byte) string {
+	return message{method: http.MethodPost, path: "/api/orders", body: body, credentials: true, check: func(e *Entry, body []byte) string {
 		e.Placed = Order{}
 		if err := json.Unmarshal(body, &e.Placed); err != nil {
 			return err.Error()
@@ -151,7 +173,8 @@ func (g *Generator) placing(n int) (message, error) {
 
 // readingBack reads an order that was acknowledged.
 func readingBack(placed Order) message {
-	return message{method: http.MethodGet, path: "/api/orders/" + placed.ID.String(), check: func(_ *Entry, body []byte) string {
+	path := "/api/orders/" + placed.ID.String()
+	return message{method: http.MethodGet, path: path, credentials: true, check: func(_ *Entry, body []byte) string {
 		var read Order
 		if err := json.Unmarshal(body, &read); err != nil {
 			return err.Error()

@@ -26,6 +26,9 @@ type Entry struct {
 	What string
 	// Placed is the order as the 201 told it.
 	Placed Order
+	// Position is the Consistency-Token of the 201, where the service gives one.
+	Position string
+
 	// Tries are all attempts, in their order.
 	Tries []Try
 	// Wrong says what in a successful answer is not so: an order with other content than was sent, or than was
@@ -64,7 +67,13 @@ type Ledger struct {
 
 	mu      sync.Mutex
 	entries []Entry
-	placed  []Order // acknowledged
+	placed  []acknowledged
+}
+
+// acknowledged is an order that was answered with 201.
+type acknowledged struct {
+	Order
+	position string // its Consistency-Token
 }
 
 // Entries returns all requests that have ended.
@@ -82,18 +91,18 @@ func (l *Ledger) add(e Entry) {
 	defer l.mu.Unlock()
 	l.entries = append(l.entries, e)
 	if e.Order && !e.Failed() {
-		l.placed = append(l.placed, e.Placed)
+		l.placed = append(l.placed, acknowledged{e.Placed, e.Position})
 	}
 }
 
 // acknowledged returns an order that was acknowledged: the last one or any, so that both a write of just now and an old
 // one are read.
-func (l *Ledger) acknowledged() (Order, bool) {
+func (l *Ledger) acknowledged() (acknowledged, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	n := len(l.placed)
 	if n == 0 {
-		return Order{}, false
+		return acknowledged{}, false
 	}
 	if rand.IntN(2) == 0 { //nolint:gosec // G404: no secret depends on it.
 		return l.placed[n-1], true

@@ -30,7 +30,8 @@ type Config struct {
 	OrderEvery int
 	// KeyEvery gives every n-th order an Idempotency-Key. Default 2.
 	KeyEvery int
-	// ReadBack reads as many acknowledged orders as are placed, in place of other reads.
+	// ReadBack reads as many acknowledged orders as are placed, in place of other reads: half of them with the
+	// Consistency-Token that the order was answered with, so that a replica may answer.
 	ReadBack bool
 	// Retry makes a client that insists until ctx ends: what got no answer is sent again, and an order with a key also
 	// after a 409, 503 or 504. Never an order without a key that may have arrived.
