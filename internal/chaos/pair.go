@@ -27,8 +27,9 @@ type pair struct {
 // names are the standbys' names, and those of their replication slots.
 var names = [2]string{"a", "b"}
 
-// maxConnections is small, so that using them all up is quick. The instances take 42 at most.
-const maxConnections = "60"
+// maxConnections is little more than the instances take, so that using them all up is quick: each has a pool of 20 with
+// the primary, one of 20 with the replica that may just have become the primary, and a few for watching.
+const maxConnections = "100"
 
 func startPair(ctx context.Context, dir string) (*pair, error) {
 	p := &pair{dir: dir}
