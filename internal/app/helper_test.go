@@ -265,15 +265,11 @@ func newLoad(base, token string, rate int) *load.Generator {
 	})
 }
 
-// settle compares the ledger with the database and reports every promise that was broken.
+// settle compares the ledger with the database, in which no request may have failed, and reports every promise that was
+// broken.
 func settle(tb testing.TB, server *localpg.Server, ledger *load.Ledger) load.Result {
 	tb.Helper()
-	conn := connect(tb, server.AdminURL(""))
-	r, err := ledger.Compare(tb.Context(), conn)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Log(r)
+	r := compare(tb, server, ledger)
 	if r.Failed > 0 {
 		for _, e := range ledger.Entries() {
 			if e.Failed() {
@@ -282,6 +278,17 @@ func settle(tb testing.TB, server *localpg.Server, ledger *load.Ledger) load.Res
 			}
 		}
 	}
+	return r
+}
+
+// compare is settle for an outage in which requests may fail.
+func compare(tb testing.TB, server *localpg.Server, ledger *load.Ledger) load.Result {
+	tb.Helper()
+	r, err := ledger.Compare(tb.Context(), connect(tb, server.AdminURL("")))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Log(r)
 	if len(r.Lost) > 0 || len(r.Doubled) > 0 {
 		tb.Errorf("orders lost: %v, doubled: %v", r.Lost, r.Doubled)
 	}
