@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -74,7 +75,7 @@ func hosts(server *localpg.Server, addrs ...string) string {
 // opening is when a server began to accept writes, and what the machine was worth then.
 type opening struct {
 	at   time.Time
-	hand *yardstick
+	hand *pgtest.Yardstick
 }
 
 // promote makes the standby the primary. The opening is the last moment when it was known not to accept writes: a session
@@ -94,7 +95,7 @@ func (p *pair) promote() *opening {
 			p.t.Fatal(err)
 		}
 		if !standby {
-			return &opening{at: last, hand: byHand(p.t, p.standby)}
+			return &opening{at: last, hand: pgtest.ByHand(p.t, p.standby.AdminURL(""))}
 		}
 		if last = asked; asked.After(deadline) {
 			p.t.Fatal("the standby is not promoted after a minute")
@@ -107,9 +108,13 @@ func (p *pair) promote() *opening {
 func moved(t *testing.T, s *service, ledger *load.Ledger, o *opening, limit time.Duration) time.Time {
 	t.Helper()
 	first := firstOrder(ledger, o.at)
-	took, allowance := first.Sub(o.at), o.hand.longest(first)
+	if first.IsZero() {
+		t.Error("no order was acknowledged after the server accepted writes")
+		return o.at.Add(limit)
+	}
+	took, allowance := first.Sub(o.at), o.hand.Longest(first)
 	t.Logf("first order acknowledged %v after the server accepted writes; by hand it takes up to %v", took, allowance)
-	if first.IsZero() || took >= limit+allowance {
+	if took >= limit+allowance {
 		t.Errorf("the first order was acknowledged %v after the server accepted writes, want under %v + %v, what it takes by hand\n%s",
 			took, limit, allowance, s.said(o.at, first))
 	}
@@ -139,6 +144,15 @@ func abandoned(t *testing.T, server *localpg.Server) {
 		err := conn.QueryRow(t.Context(), `select count(*) from pg_stat_activity where usename = $1
 			and application_name <> 'speedy-bites prober' and wait_event is distinct from 'SyncRep'`, localpg.User).Scan(&n)
 		return err == nil && n == 0
+	})
+}
+
+// wantRole waits until the health tells a host's role.
+func wantRole(t *testing.T, s *service, server *localpg.Server, want string) {
+	t.Helper()
+	eventually(t, "the health to tell of the "+want, func() bool {
+		h, _ := s.health()
+		return slices.Contains(h.Database.Hosts, struct{ Server, Role string }{server.Addr(), want})
 	})
 }
 

@@ -9,7 +9,7 @@ import (
 )
 
 // TestFailover kills the primary under 100 requests a second, four reads to an order, and promotes the standby 2 s
-// later. Then the old primary comes back as it was, is rebuilt, and is promoted in its turn.
+// later. Then the old primary comes back as it was, sees the new one go, is rebuilt, and is promoted in its turn.
 func TestFailover(t *testing.T) {
 	t.Parallel()
 	p := newPair(t)
@@ -23,9 +23,13 @@ func TestFailover(t *testing.T) {
 	// It waits for no standby any more, so that nothing but the service's own judgement keeps a write from it.
 	p.waitFor("")
 	back := time.Now()
-	returned := underLoad(t, s, 25, func() { must(t, p.primary.StartAgain) })
+	returned := underLoad(t, s, 25, func() {
+		must(t, p.primary.StartAgain)
+		bounce(t, p.standby) // for two seconds, the old one alone could take writes
+	})
 	settle(t, p.standby, returned)
 	untouched(t, p.primary, back, returned)
+	wantRole(t, s, p.primary, "former primary")
 	// Nor does a process that has seen nothing of it all.
 	fresh := start(t, url)
 	ledger := underLoad(t, fresh, 25, func() {})

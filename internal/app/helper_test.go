@@ -216,6 +216,7 @@ type health struct {
 		Connected                                                          bool
 		TotalConnections, IdleConnections, ActiveConnections, WaitingQueue int
 		Status                                                             string
+		Hosts                                                              []struct{ Server, Role string }
 	}
 	CircuitBreaker struct {
 		State                   string

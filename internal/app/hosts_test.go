@@ -39,7 +39,7 @@ func TestBadHost(t *testing.T) {
 				allowance time.Duration
 			)
 			ledger := underLoad(t, s, 25, func() {
-				allowance = pulse.longest(time.Now())
+				allowance = pulse.Longest(time.Now())
 				back = bounce(t, primary)
 			})
 			settle(t, primary, ledger)
@@ -83,7 +83,7 @@ func bounce(t *testing.T, server *localpg.Server) *opening {
 	must(t, server.Kill)
 	time.Sleep(2 * time.Second)
 	must(t, server.StartAgain)
-	return &opening{at: accepting(t, server), hand: byHand(t, server)}
+	return &opening{at: accepting(t, server), hand: pgtest.ByHand(t, server.AdminURL(""))}
 }
 
 // TestOtherCluster names two primaries that have nothing to do with each other. Every process must choose the same one,
@@ -111,6 +111,7 @@ func TestOtherCluster(t *testing.T) {
 	ledger := underLoad(t, s, 25, func() { back = bounce(t, mine) })
 	settle(t, mine, ledger)
 	moved(t, s, ledger, back, time.Second)
+	wantRole(t, s, other, "other cluster")
 	if found := statements(t, other, begin); len(found) > 0 {
 		t.Errorf("%d statements on the other cluster, the first:\n%s", len(found), found[0])
 	}

@@ -28,6 +28,7 @@ func TestFormerPrimaryReadOnly(t *testing.T) {
 	settle(t, p.standby, ledger)
 	untouched(t, p.primary, moved(t, s, ledger, promoted, time.Second))
 	abandoned(t, p.primary)
+	wantRole(t, s, p.primary, "read-only")
 }
 
 // TestFormerPrimaryWritable promotes the standby beside a primary that nobody has told: there are two that take writes.
@@ -46,6 +47,7 @@ func TestFormerPrimaryWritable(t *testing.T) {
 	// Nothing fails on the old one, so that only a regular look can tell.
 	untouched(t, p.primary, moved(t, s, ledger, promoted, 2*time.Second))
 	abandoned(t, p.primary)
+	wantRole(t, s, p.primary, "former primary")
 }
 
 // TestSwitchover stops the primary in good order, promotes the standby, and makes a standby of the former primary, all
@@ -71,6 +73,7 @@ func TestSwitchover(t *testing.T) {
 		settle(t, p.primary, ledger)
 		moved(t, s, ledger, promoted, time.Second)
 		untouched(t, p.standby, back)
+		wantRole(t, s, p.standby, "standby")
 	}
 }
 
@@ -92,7 +95,7 @@ func TestHungPrimary(t *testing.T) {
 		must(t, p.primary.Pause)
 		paused := time.Now()
 		eventually(t, "the hung server to be found", func() bool { h, _ := s.health(); return !h.Database.Connected })
-		took, allowance := time.Since(paused), pulse.longest(time.Now())
+		took, allowance := time.Since(paused), pulse.Longest(time.Now())
 		t.Logf("found after %v; a request without a query takes up to %v", took, allowance)
 		if took > found+allowance {
 			t.Errorf("found after %v, want at most %v + %v", took, found, allowance)
@@ -100,17 +103,17 @@ func TestHungPrimary(t *testing.T) {
 		pulse = s.pulse()
 		time.Sleep(time.Until(paused.Add(hang)))
 		resume(t, p.primary)
-		resumed, hand := time.Now(), byHand(t, p.primary)
+		resumed, hand := time.Now(), pgtest.ByHand(t, p.primary.AdminURL(""))
 		eventually(t, "the recovery", func() bool { h, _ := s.health(); return h.Status == "operational" })
 		operational = time.Now()
-		took, allowance = operational.Sub(resumed), hand.longest(operational)
+		took, allowance = operational.Sub(resumed), hand.Longest(operational)
 		t.Logf("operational %v after the primary went on; by hand it takes up to %v", took, allowance)
 		if took >= 2*time.Second+allowance {
 			t.Errorf("operational %v after the primary went on, want under 2s + %v", took, allowance)
 		}
 	})
 	r := compare(t, p.primary, ledger)
-	if allowance := pulse.longest(time.Now()); r.Longest.Took() > answered+allowance {
+	if allowance := pulse.Longest(time.Now()); r.Longest.Took() > answered+allowance {
 		t.Errorf("a request took %v, want at most %v + %v", r.Longest.Took(), answered, allowance)
 	}
 	for _, e := range ledger.Entries() {
