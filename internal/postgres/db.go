@@ -127,7 +127,7 @@ func (db *DB) openReplicas(cfg Config, deps Deps, tracers trace.TracerProvider, 
 		if err != nil {
 			return err
 		}
-		r.prober = newProber(pools[i].ConnConfig, r.server)
+		r.prober, r.admits = newProber(pools[i].ConnConfig, r.server), r.isStandby
 		db.replicas = append(db.replicas, r)
 	}
 	return nil

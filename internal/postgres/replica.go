@@ -48,10 +48,21 @@ func (r *replica) login(ctx context.Context) (_ cluster.Session, err error) {
 	return s, nil
 }
 
+// see notes what the server says. One that is no longer a standby of the primary gets its connections back: it may need
+// them, as the new primary.
 func (r *replica) see(o observation) error {
-	r.latest.Store(&o)
+	before := r.latest.Swap(&o)
+	if before != nil && before.standby && !r.isStandby() {
+		r.sever(func(*session) bool { return true })
+	}
 	r.tell()
 	return nil
+}
+
+// isStandby reports whether the server is a standby of the primary, as far as is known.
+func (r *replica) isStandby() bool {
+	o := r.latest.Load()
+	return o != nil && o.standby && r.sameCluster(o)
 }
 
 // asOf returns the latest moment of which the replica surely has everything; zero for none.
@@ -76,9 +87,7 @@ func (r *replica) lag() (d time.Duration, known bool) {
 
 // standsIn returns whether the replica can answer reads, however old its data is.
 func (r *replica) standsIn() bool {
-	o := r.latest.Load()
-	return r.monitor.View().State == cluster.Connected && o != nil && o.standby && r.sameCluster(o) &&
-		r.breaker.State() == breaker.Closed
+	return r.monitor.View().State == cluster.Connected && r.isStandby() && r.breaker.State() == breaker.Closed
 }
 
 func (r *replica) sameCluster(o *observation) bool {

@@ -467,6 +467,9 @@ func TestReplicaPromoted(t *testing.T) {
 	}
 	eventuallyUse(t, db, postgres.ReplicaIsPrimary)
 	wantServedBy(tolerant(t.Context(), 0), t, db, "test.read", "primary")
+	eventually(t, "the new primary to have the replica's connections back", func() bool {
+		return db.Status().Replicas[0].TotalConnections == 0
+	})
 	s := db.Status()
 	if s.Server != standby.Addr() || s.Hosts[1].Role != postgres.HostPrimary {
 		t.Errorf("the primary is %q, hosts %v", s.Server, s.Hosts)

@@ -47,6 +47,8 @@ type server struct {
 	hosts    []host
 	closed   atomic.Bool
 	pooled   atomic.Bool // a pooler is between the server and us
+	// admits reports whether the pool may have connections with the server, being what it is now; nil is always.
+	admits func() bool
 
 	// up is the context of the current connectedness: done as soon as the database is lost.
 	up atomic.Pointer[upness]
@@ -140,6 +142,7 @@ func (srv *server) onConnected(previous, now cluster.View) {
 	if previous.State == cluster.Lost && previous.Check > 0 {
 		srv.endOutage(previous, now)
 	}
+	srv.sessions.only(now.Server)
 	if previous.Server != "" && previous.Server != now.Server {
 		srv.sever(func(s *session) bool { return s.connector.server != now.Server })
 	}
@@ -230,7 +233,7 @@ func (srv *server) beforeConnect(ctx context.Context, cc *pgx.ConnConfig) error 
 	if err != nil {
 		return err
 	}
-	if v.State != cluster.Connected {
+	if v.State != cluster.Connected || (srv.admits != nil && !srv.admits()) {
 		return errNoDial
 	}
 	// Every session must be with the server that the prober knows to be the primary.

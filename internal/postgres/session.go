@@ -153,15 +153,29 @@ func sessionOf(conn *pgx.Conn) *session {
 type sessions struct {
 	mu  sync.Mutex
 	set map[*session]struct{}
+	// server is the only one that sessions may be with; "" is any.
+	server string
 }
 
-func (ss *sessions) add(s *session) {
+// add reports whether there may be such a session: one whose dial was under way while the server changed is too late.
+func (ss *sessions) add(s *session) bool {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
+	if ss.server != "" && s.connector.server != ss.server {
+		return false
+	}
 	if ss.set == nil {
 		ss.set = make(map[*session]struct{})
 	}
 	ss.set[s] = struct{}{}
+	return true
+}
+
+// only lets no session with another server be added any more.
+func (ss *sessions) only(server string) {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	ss.server = server
 }
 
 func (ss *sessions) remove(s *session) {
@@ -256,8 +270,7 @@ func (c *connector) dial(ctx context.Context, network, address string) (net.Conn
 		// pgx waits 15 s for the server to take note of a cancel request, and the pool's slot with it.
 		_ = nc.SetDeadline(time.Now().Add(cancelMargin))
 	}
-	c.sessions.add(s)
-	if lost.Err() != nil {
+	if !c.sessions.add(s) || lost.Err() != nil {
 		s.sever(errSevered)
 	}
 	return s, nil

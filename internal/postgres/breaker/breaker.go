@@ -207,15 +207,14 @@ func (b *Breaker) DatabaseLost() {
 	b.lost = true
 }
 
-// DatabaseReached tells the breaker that the reconnector has made the connection numbered epoch: after a loss, an open
-// breaker goes to HALF_OPEN.
+// DatabaseReached tells the breaker that the reconnector has made the connection numbered epoch: an open breaker goes to
+// HALF_OPEN, also when it had lost its session only, and the database never.
 func (b *Breaker) DatabaseReached(epoch uint64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.epoch = epoch
-	wasLost := b.lost
 	b.lost = false
-	if wasLost && b.state() == Open {
+	if b.state() == Open {
 		b.transition(context.Background(), HalfOpen, ReasonReached)
 	}
 }

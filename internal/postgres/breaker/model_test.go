@@ -174,9 +174,8 @@ func (r *rig) reach() {
 	r.log("reached %d", r.m.epoch+1)
 	r.b.DatabaseReached(r.m.epoch + 1)
 	r.m.epoch++
-	wasLost := r.m.lost
 	r.m.lost = false
-	if wasLost && r.m.state == Open {
+	if r.m.state == Open {
 		r.m.move(HalfOpen)
 	}
 }

@@ -102,7 +102,8 @@ func (m *Monitor) look(ctx context.Context, check uint64, session Session, suspe
 	switch {
 	case err == nil:
 		epoch := m.View().Epoch
-		if fresh.Server() != session.Server() {
+		// Whatever made logins fail may have ended the sessions as well, this one with them.
+		if fresh.Server() != session.Server() || (suspected && m.ping(ctx, session) != nil) {
 			epoch++
 		}
 		session.Close()
