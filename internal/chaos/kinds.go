@@ -61,7 +61,7 @@ func kinds() []kind {
 		{name: "switchover", part: servers, run: switchover},
 		{name: "primary made read-only, standby promoted", part: servers, min: 2 * tenth, max: 2 * second, run: demotion, alone: true},
 
-		{name: "connections reset", part: network, run: resetConnections},
+		{name: "connections reset", part: network, max: 2 * second, run: resetConnections},
 		{name: "connections vanished", part: network, run: vanish, oneInstance: true},
 		{name: "connections cut around COMMIT", part: network, min: second, max: 3 * second, run: cutAroundCommit, variants: commitPoints()},
 		{name: "errors answered", part: network, min: second, max: 3 * second, run: answerErrors, variants: errorCodes()},

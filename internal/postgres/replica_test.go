@@ -563,3 +563,65 @@ func TestReadsOwnWritesWhileSessionsDie(t *testing.T) {
 		t.Errorf("breaker: %v", s.Breaker)
 	}
 }
+
+// TestStandInCatchesUp: what the standby had received when the primary died is read, once it is replayed; what is never
+// replayed is not waited for in vain.
+func TestStandInCatchesUp(t *testing.T) {
+	pgtest.Slow(t)
+	t.Parallel()
+	primary := pgtest.Server(t)
+	ledger(t, primary)
+	standby := pgtest.Standby(t, primary)
+	db := openWithReplicas(t, nil, primary, standby)
+	eventuallyUse(t, db, postgres.ReplicaUsable)
+	if err := primary.SetSettings(t.Context(), map[string]string{"synchronous_standby_names": "standby"}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "synchronous replication", func() (on bool) {
+		admin(t, primary, func(ctx context.Context, conn *pgx.Conn) error {
+			return conn.QueryRow(ctx, "select exists (select from pg_stat_replication where sync_state = 'sync')").Scan(&on)
+		})
+		return on
+	})
+	replay(t, standby, false)
+	write(t, db, "test.write", 1)
+	if err := primary.Kill(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the loss", func() bool { return !db.Status().Connected })
+	count := func() (n int) {
+		err := db.Read(t.Context(), "test.read", func(ctx context.Context, q postgres.Querier) error {
+			return q.QueryRow(ctx, "select count(*) from ledger").Scan(&n)
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		return n
+	}
+	begin := time.Now()
+	if n := count(); n != 0 || time.Since(begin) < 300*time.Millisecond {
+		t.Errorf("a standby that does not replay: %d rows after %v", n, time.Since(begin))
+	}
+	resumed := make(chan struct{})
+	go func() {
+		defer close(resumed)
+		time.Sleep(100 * time.Millisecond)
+		conn, err := pgx.Connect(context.Background(), standby.AdminURL(""))
+		if err == nil {
+			_, err = conn.Exec(context.Background(), "select pg_wal_replay_resume()")
+			_ = conn.Close(context.Background())
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	}()
+	for range 3 { // on a slow machine the resumption may come late
+		if count() == 1 {
+			break
+		}
+		<-resumed
+	}
+	if n := count(); n != 1 {
+		t.Errorf("%d rows, want the one that was acknowledged", n)
+	}
+}

@@ -102,7 +102,7 @@ func (q *query) routed(ctx context.Context) (verdict, error) {
 				continue
 			}
 			why = routeFallback
-			if r := q.tryReplica(ctx, next, false); r.done {
+			if r := q.tryReplica(ctx, next, q.read, false); r.done {
 				q.count(routeReplica)
 				return r.verdict, r.err
 			}
@@ -138,13 +138,26 @@ func (q *query) standInFor(ctx context.Context, v verdict) reply {
 	return q.standIn(ctx)
 }
 
+// catchUp is how long a read that wants the latest data waits at a stand-in for it to replay what it has received. With
+// synchronous replication that is everything that was acknowledged, and takes milliseconds.
+const catchUp = 300 * time.Millisecond
+
 // standIn answers a read at any replica that is there, however far behind: the primary is not.
 func (q *query) standIn(ctx context.Context) reply {
+	read := q.read
+	if w, may := q.db.wants(ctx, q.name); !may || w.position > 0 {
+		read = func(ctx context.Context, on Querier) error {
+			if err := caughtUp(ctx, on); err != nil {
+				return err
+			}
+			return q.read(ctx, on)
+		}
+	}
 	for r := range q.db.inTurn() {
 		if !r.standsIn() {
 			continue
 		}
-		if r := q.tryReplica(ctx, r, true); r.done {
+		if r := q.tryReplica(ctx, r, read, true); r.done {
 			q.stoodIn = true
 			q.count(routeStandIn)
 			return r
@@ -153,14 +166,42 @@ func (q *query) standIn(ctx context.Context) reply {
 	return reply{}
 }
 
+// caughtUp waits until the standby has replayed what it has received so far, or for catchUp: the read goes on either way.
+func caughtUp(ctx context.Context, on Querier) error {
+	var received Position
+	replayed := func() (done bool, err error) {
+		var position int64
+		err = on.QueryRow(ctx, `SELECT coalesce(pg_last_wal_receive_lsn() - '0/0', 0)::bigint,
+			coalesce(pg_last_wal_replay_lsn() - '0/0', 0)::bigint >= coalesce(nullif($1::bigint, 0), pg_last_wal_receive_lsn() - '0/0', 0)`,
+			int64(received)).Scan(&position, &done) //nolint:gosec // a position in the log has 63 bits
+		if received == 0 {
+			received = Position(position) //nolint:gosec // as above
+		}
+		return done, err
+	}
+	for end := time.Now().Add(catchUp); ; {
+		done, err := replayed()
+		if done || err != nil || time.Now().After(end) {
+			return err
+		}
+		timer := time.NewTimer(2 * time.Millisecond)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		}
+	}
+}
+
 // tryReplica makes one attempt at a replica. Another server may do better when the replica was lost, is full, or
 // cancelled the query for what it has to replay; and, unless it is the last resort, when it does not know a table yet.
-func (q *query) tryReplica(ctx context.Context, r *replica, lastResort bool) reply {
+func (q *query) tryReplica(ctx context.Context, r *replica, read func(context.Context, Querier) error, lastResort bool) reply {
 	permit, err := r.breaker.Allow()
 	if err != nil {
 		return reply{disconnected, err, false}
 	}
-	at := query{srv: r.server, name: q.name, read: q.read, metrics: q.metrics}
+	at := query{srv: r.server, name: q.name, read: read, metrics: q.metrics}
 	outcome, kind := breaker.Neutral, kindNeutral // also of a panic
 	defer func() {
 		q.attempts += at.attempts
