@@ -210,20 +210,18 @@ func poolUse() *timeseries.PanelBuilder {
 }
 
 func poolShare() panel {
-	return graph("Pools and queues in use", says(
-		"the pools below 70 %, and alike on all instances; the queues at 0. There is one of each for each server.",
+	return graph("Fullest pool and queue", says(
+		"the pools below 70 %, and alike on all instances; the queues at 0. There is one of each for each server: this is the fullest.",
 		"a pool above the dashed line, 90 %, for minutes. A full queue: further calls are refused. One instance alone: the balancer sends it more, or it holds connections.",
 		"compare the use time of the instances.",
 	), percent,
-		line("{{db_client_connection_pool_name}} pool of {{instance}}", `job_instance_pool:db_pool:utilisation{$here}`),
-		line("{{role}} queue of {{instance}}", `
-			label_replace(sum by (instance, db_client_connection_pool_name) (db_client_connection_pending_requests{$here}),
-				"role", "$1", "db_client_connection_pool_name", "(.*)")
-			/ on (instance, role) max by (instance, role) (speedybites_db_max_waiting{$here})`),
+		line("pool of {{instance}}", `max by (instance) (job_instance_pool:db_pool:utilisation{$here})`),
+		line("queue of {{instance}}", `
+			max by (instance) (db_client_connection_pending_requests{$here}) / max by (instance) (speedybites_db_max_waiting{$here})`),
 	).
 		Max(1).Thresholds(limits(good, from(0.9, bad))).ThresholdsStyle(limitShown()).
 		DataLinks([]link{logsOf("app.log")}).
-		Links(runbooks("SpeedyBitesPoolSaturated"))
+		Links(append(runbooks("SpeedyBitesPoolSaturated"), see("replicas")...))
 }
 
 func queueLength() *timeseries.PanelBuilder {
@@ -243,34 +241,38 @@ func queueLength() *timeseries.PanelBuilder {
 }
 
 func acquireTime() panel {
-	return graph("Time to obtain a connection", says(
+	return graph("Time to obtain a connection to the primary", says(
 		"p99 below the dashed line, 100 ms; mostly microseconds.",
 		"p99 rises: the pool is used up at times. p50 rises too: it is used up all the time.",
 		"click a dot for a trace that waited. Then see who uses the connections for how long.",
 	), seconds,
-		line("p50 {{instance}} {{db_client_connection_pool_name}}", `
+		line("p50 {{instance}}", `
 			histogram_quantile(0.5,
-				sum by (instance, db_client_connection_pool_name, le) (rate(db_client_connection_wait_time_seconds_bucket{$here}[$__rate_interval])))`),
-		lineWithTraces("p99 {{instance}} {{db_client_connection_pool_name}}", `
+				sum by (instance, le) (rate(
+					db_client_connection_wait_time_seconds_bucket{$here, db_client_connection_pool_name="primary"}[$__rate_interval])))`),
+		lineWithTraces("p99 {{instance}}", `
 			histogram_quantile(0.99,
-				sum by (instance, db_client_connection_pool_name, le) (rate(db_client_connection_wait_time_seconds_bucket{$here}[$__rate_interval])))`),
+				sum by (instance, le) (rate(
+					db_client_connection_wait_time_seconds_bucket{$here, db_client_connection_pool_name="primary"}[$__rate_interval])))`),
 	).
 		Thresholds(limits(good, from(0.1, bad))).ThresholdsStyle(limitShown()).
 		Links(runbooks("SpeedyBitesPoolAcquireSlow"))
 }
 
 func useTime() panel {
-	return graph("Time that a connection is used", says(
+	return graph("Time that a connection to the primary is used", says(
 		"a few milliseconds.",
 		"p99 of seconds: a transaction does something slow while it holds its connection.",
 		"the queries' p99 shows whether it is one query; a trace shows what happens between the queries.",
 	), seconds,
-		line("p50 {{instance}} {{db_client_connection_pool_name}}", `
+		line("p50 {{instance}}", `
 			histogram_quantile(0.5,
-				sum by (instance, db_client_connection_pool_name, le) (rate(db_client_connection_use_time_seconds_bucket{$here}[$__rate_interval])))`),
-		lineWithTraces("p99 {{instance}} {{db_client_connection_pool_name}}", `
+				sum by (instance, le) (rate(
+					db_client_connection_use_time_seconds_bucket{$here, db_client_connection_pool_name="primary"}[$__rate_interval])))`),
+		lineWithTraces("p99 {{instance}}", `
 			histogram_quantile(0.99,
-				sum by (instance, db_client_connection_pool_name, le) (rate(db_client_connection_use_time_seconds_bucket{$here}[$__rate_interval])))`),
+				sum by (instance, le) (rate(
+					db_client_connection_use_time_seconds_bucket{$here, db_client_connection_pool_name="primary"}[$__rate_interval])))`),
 	).
 		Links(runbooks("SpeedyBitesPoolSaturated", "SpeedyBitesPoolWaitingQueue"))
 }
@@ -280,9 +282,9 @@ func createTime() panel {
 		"tens of milliseconds, login included; gaps while none is made.",
 		"seconds: the network, the name service or PostgreSQL's login is slow.",
 		"see the dials by outcome, and PostgreSQL's own log.",
-	), seconds, lineWithTraces("p99 {{instance}} {{db_client_connection_pool_name}}", `
+	), seconds, lineWithTraces("p99 {{db_client_connection_pool_name}}", `
 		histogram_quantile(0.99,
-				sum by (instance, db_client_connection_pool_name, le) (rate(db_client_connection_create_time_seconds_bucket{$here}[$__rate_interval])))`)).
+				sum by (db_client_connection_pool_name, le) (rate(db_client_connection_create_time_seconds_bucket{$here}[$__rate_interval])))`)).
 		Links(append(runbooks("SpeedyBitesPoolAcquireSlow"), see("resilience")...))
 }
 
@@ -291,9 +293,8 @@ func timeouts() panel {
 		"nothing.",
 		"calls that found no free connection within 10 s: customers got a 503 although the database works.",
 		"the pool in use, the queue and the use time.",
-	), count, line("{{instance}} {{db_client_connection_pool_name}}", `
-		sum by (instance, db_client_connection_pool_name) (increase(db_client_connection_timeouts_total{$here}[$__rate_interval]))`)).
-		DataLinks([]link{logsOf("app.log")}).
+	), count, line("{{db_client_connection_pool_name}}", `
+		sum by (db_client_connection_pool_name) (increase(db_client_connection_timeouts_total{$here}[$__rate_interval]))`)).
 		Links(runbooks("SpeedyBitesPoolExhausted"))
 }
 

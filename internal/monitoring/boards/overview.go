@@ -6,7 +6,9 @@ import "github.com/grafana/grafana-foundation-sdk/go/stat"
 const verdict = `
 	9 * absent(up{$service})
 	or 8 + 0 * (sum(up{$service}) == 0)
-	or 7.5 + 0 * (max(speedybites_database_connected{$primary}) == 0 and sum(increase(speedybites_db_reads_total{$here, route="replica_stand_in"}[1m])) > 0)
+	or 7.5 + 0 * (
+		max(speedybites_database_connected{$primary}) == 0
+		and sum(increase(speedybites_db_reads_total{$here, route="replica_stand_in"}[1m])) > 0)
 	or 7 + 0 * (max(speedybites_database_connected{$primary}) == 0)
 	or 6 + 0 * (min(speedybites_database_connected{$primary}) == 0)
 	or 5 + 0 * (min(min_over_time(speedybites_database_connected{$primary}[1m])) == 0)
@@ -238,7 +240,7 @@ func instanceTable() panel {
 		cells(`
 			histogram_quantile(0.99, sum by (job, instance, le) (rate(http_server_request_duration_seconds_bucket{$here, $api}[1m])))`),
 		cells(`sum by (job, instance) (db_client_connection_pending_requests{$here})`),
-		cells(`avg by (job, instance) (speedybites_replica_usable{$here})`),
+		cells(`avg by (job, instance) (`+standbys(`speedybites_replica_usable{$here}`)+`)`),
 	).
 		OverrideByName("Instance", []property{
 			linked("Errors in the log", exploreLogs(`{file="error.log", instance="${__value.raw}"}`)),

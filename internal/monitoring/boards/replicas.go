@@ -14,8 +14,8 @@ func replicas() layout {
 			heading("Now", primaryTile(), agreementTile(), replicasTile(), lagTile(), readsElsewhereTile(), standInTile()),
 			heading("Over time", primaryTimeline(), replicaTimeline(), serverTimeline(), replicaBreakerTimeline()),
 			heading("Reads", readsByRoute(), replicaLag(), readsFailedOver()),
-			heading("Server by server", serverTable(), poolByServer(), queueByServer(), acquireByServer(), openingsByServer(),
-				callsByServer(), admissionByServer()),
+			heading("Server by server", serverTable(), poolByServer(), queueByServer(), acquireByServer(), useByServer(), callsByServer(),
+				openingsByServer()),
 			heading("Outages, server by server", outagesByServer(), awayByServer(), heardByServer(), checksByServer(), failedDials(),
 				sessionsByServer()),
 		},
@@ -48,9 +48,9 @@ func agreementTile() panel {
 func replicasTile() panel {
 	return tile("Replicas in use", says(
 		"all, on every instance. \"No replicas\" without DATABASE_REPLICA_URL.",
-		"SOME, NONE: the worst instance has replicas that get no reads: away, behind, their breaker open, or promoted.",
+		"SOME, NONE: the worst instance has replicas that get no reads: away, behind, or their breaker open. One that is the primary now does not count.",
 		"the table below says which; GET /api/health of the instance says why.",
-	), count, now("", `min(avg by (instance) (speedybites_replica_usable{$here}))`)).
+	), count, now("", `min(avg by (instance) (`+standbys(`speedybites_replica_usable{$here}`)+`))`)).
 		Mappings(allSomeNone("all", "SOME", "NONE")).Thresholds(limits(bad, from(1e-9, serious), from(1, good))).NoValue("no replicas").
 		Links(runbooks("SpeedyBitesNoUsableReplica", "SpeedyBitesReplicaDisconnected")).
 		Span(4)
@@ -61,7 +61,7 @@ func lagTile() panel {
 		"below 2 s: the primary is asked once a second.",
 		"above 5 s (DB_REPLICA_MAX_LAG_MS) the replica gets no reads. Without a primary it grows for all of them.",
 		"the lag by replica below.",
-	), seconds, now("", `max(speedybites_replica_lag_seconds{$here})`)).
+	), seconds, now("", `max(`+standbys(`speedybites_replica_lag_seconds{$here}`)+`)`)).
 		Decimals(1).Thresholds(limits(good, from(2, warning), from(5, bad))).NoValue("no replicas").
 		Links(runbooks("SpeedyBitesReplicaLagging")).
 		Span(3)
@@ -80,7 +80,7 @@ func readsElsewhereTile() panel {
 }
 
 func standInTile() panel {
-	return tile("Without a primary, last hour", says(
+	return tile("Stand-ins, last hour", says(
 		"none.",
 		"reads that replicas answered because there was no primary, however old their data was. Writes waited or failed meanwhile.",
 		"the outages on the resilience dashboard.",
@@ -108,7 +108,7 @@ func primaryTimeline() *statetimeline.PanelBuilder {
 func replicaTimeline() *statetimeline.PanelBuilder {
 	return timeline("Replicas that get reads", says(
 		"in use all along.",
-		"NOT USED: away, behind, its breaker open, or promoted. Without a primary none is in use, and all answer reads as stand-ins.",
+		"NOT USED: away, behind, its breaker open, or itself the primary. Without a primary none is in use, and all answer reads as stand-ins.",
 		"compare with the connections beside this: connected and not used is behind, or promoted.",
 	), yesNoWords("in use", "NOT USED"), line("{{role}} for {{instance}}", `
 		min by (instance, role) (min_over_time(speedybites_replica_usable{$here}[$__interval]) or speedybites_replica_usable{$here})`)).
@@ -160,7 +160,7 @@ func replicaLag() panel {
 		"below 2 s, for every instance alike.",
 		"above the dashed line, 5 s: it gets no reads. Without a primary it grows with the clock.",
 		"the replica's own log; and PostgreSQL on the database dashboard, which measures in bytes.",
-	), seconds, line("{{role}} for {{instance}}", `max by (instance, role) (speedybites_replica_lag_seconds{$here})`)).
+	), seconds, line("{{role}} for {{instance}}", `max by (instance, role) (`+standbys(`speedybites_replica_lag_seconds{$here}`)+`)`)).
 		AxisSoftMax(10).Thresholds(limits(good, from(5, bad))).ThresholdsStyle(limitShown()).NoValue("No replicas.").
 		DataLinks([]link{logsOf("app.log")}).
 		Links(append(runbooks("SpeedyBitesReplicaLagging", "PostgresReplicaLagging"), see("database")...))

@@ -17,6 +17,12 @@ func asRole(label, expr string) string {
 	return `label_replace(` + expr + `, "role", "$1", "` + label + `", "(.*)")`
 }
 
+// standbys leaves out what is the primary now: both URLs may name all servers, and a replica may have been promoted.
+func standbys(series string) string {
+	return series + ` unless on (job, instance, role) (
+		speedybites_database_server_info{$here, role!="primary"} and on (job, instance, server) speedybites_database_server_info{$primary})`
+}
+
 func serverTable() panel {
 	const pool, by = "db_client_connection_pool_name", `job, instance, role`
 	return cellTable("Every server, for every instance", says(
@@ -34,13 +40,12 @@ func serverTable() panel {
 		{"Value #E", "Pool"},
 		{"Value #F", "Outages"},
 		{"Value #G", "Openings"},
-		{"Value #H", "Is"},
 	},
 		cells(`min by (`+by+`) (speedybites_database_connected{$here})`),
 		cells(`max by (`+by+`) (`+asRole("breaker", `
 			speedybites_circuit_breaker_state{$here, state="half_open"} or 2 * speedybites_circuit_breaker_state{$here, state="open"}`)+`)`),
-		cells(`min by (`+by+`) (speedybites_replica_usable{$here})`),
-		cells(`max by (`+by+`) (speedybites_replica_lag_seconds{$here})`),
+		cells(`min by (`+by+`) (`+standbys(`speedybites_replica_usable{$here}`)+`)`),
+		cells(`max by (`+by+`) (`+standbys(`speedybites_replica_lag_seconds{$here}`)+`)`),
 		cells(`max by (`+by+`) (`+asRole(pool, `job_instance_pool:db_pool:utilisation{$here}`)+`)`),
 		cells(`sum by (`+by+`) (increase(speedybites_database_outages_total{$here}[$__range]))`),
 		cells(`sum by (`+by+`) (`+asRole("breaker", `increase(speedybites_circuit_breaker_transitions_total{$here, to="open"}[$__range])`)+`)`),
@@ -56,7 +61,6 @@ func serverTable() panel {
 		OverrideByName("Pool", paintedNumber(percent, 0, from(0.7, warning), from(0.9, bad))).
 		OverrideByName("Outages", paintedNumber(count, 0, from(0.5, warning))).
 		OverrideByName("Openings", paintedNumber(count, 0, from(0.5, serious))).
-		OverrideByName("Is", []property{withWords(word(1, "known", neutral)), columnWidth(80)}).
 		Links(append(runbooks("SpeedyBitesReplicaDisconnected", "SpeedyBitesReplicaBreakerOpen"), see("database", "resilience")...)).
 		Span(24).Height(9)
 }
@@ -94,6 +98,17 @@ func acquireByServer() panel {
 		Links(append(runbooks("SpeedyBitesPoolAcquireSlow"), see("database")...))
 }
 
+func useByServer() panel {
+	return graph("Time that a connection is used, p99", says(
+		"a few milliseconds.",
+		"one replica alone is slow: a query of its own, its disk, or what it replays. All are: the queries.",
+		"the queries' p99 is on the database dashboard.",
+	), seconds, lineWithTraces("{{db_client_connection_pool_name}}", `
+		histogram_quantile(0.99, sum by (db_client_connection_pool_name, le) (
+			rate(db_client_connection_use_time_seconds_bucket{$here}[$__rate_interval])))`)).
+		Links(append(runbooks("SpeedyBitesPoolSaturated"), see("database")...))
+}
+
 func openingsByServer() panel {
 	return bars("Openings of circuit breakers", says(
 		"nothing.",
@@ -113,17 +128,7 @@ func callsByServer() panel {
 		"see the reads by route.",
 	), perSecond, line("{{breaker}}", `
 		sum by (breaker) (rate(speedybites_circuit_breaker_calls_total{$here, kind=~"success|failure|neutral"}[$__rate_interval]))`)).
-		OverrideByName("primary", []property{coloured(neutral)}).
 		Links(see("database"))
-}
-
-func admissionByServer() panel {
-	return graph("Admission after an outage, by server", says(
-		"all at the pool's maximum.",
-		"lower for longer than a second: that server comes and goes, and each return begins with 4 calls.",
-		"see its outages below.",
-	), count, line("{{role}}", `min by (role) (speedybites_db_admission_limit{$here})`)).
-		Links(runbooks("SpeedyBitesReplicaDisconnected"))
 }
 
 func outagesByServer() panel {

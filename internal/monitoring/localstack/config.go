@@ -29,6 +29,9 @@ type Config struct {
 	Ports Ports
 	// Environ is added to the environment of the instances, "NAME=value" each. They get nothing of ours.
 	Environ []string
+	// Replica adds a standby, which DATABASE_URL and DATABASE_REPLICA_URL name as well: the service reads there, and writes
+	// there once it is promoted. After that the directory cannot be started again.
+	Replica bool
 	// Demo fills an empty database with the demo restaurants.
 	Demo bool
 	// Ephemeral trades PostgreSQL's safety from power cuts for speed, see package localpg.
@@ -48,6 +51,8 @@ type Ports struct {
 	// API and Metrics are those of the instances, in their order; those that are missing are 0.
 	API, Metrics                                         []int
 	PostgresExporter, Prometheus, Alertmanager, Receiver int
+	// ReplicaExporter is that of the exporter of the replica, where there is one.
+	ReplicaExporter int
 	// Postgres is by default the port of the run before, see package localpg.
 	Postgres int
 }
@@ -112,6 +117,7 @@ func (p Ports) complete(instances int) (Ports, error) {
 		{"alertmanager", &p.Alertmanager},
 		{"prometheus", &p.Prometheus},
 		{"postgres-exporter", &p.PostgresExporter},
+		{"postgres-replica-exporter", &p.ReplicaExporter},
 	}
 	for i := range instances {
 		wanted = append(wanted, want{instanceName(i), &p.API[i]}, want{instanceName(i) + "-metrics", &p.Metrics[i]})

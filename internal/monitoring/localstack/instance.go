@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"speedybites/internal/demo"
@@ -44,13 +45,25 @@ func (s *Stack) startInstance(ctx context.Context, i int, path string) error {
 
 // environ is the environment of an instance; later entries win.
 func (s *Stack) environ(i int) []string {
-	dir := s.home.path(instanceName(i))
+	dir, replicas := s.home.path(instanceName(i)), ""
+	if s.replica != nil {
+		replicas = s.databaseURL()
+	}
 	return append([]string{
+		"DATABASE_REPLICA_URL=" + replicas,
 		"APP_ENV=development", "HOST=127.0.0.1", fmt.Sprint("PORT=", s.cfg.Ports.API[i]),
-		"METRICS_ADDR=" + loopback(s.cfg.Ports.Metrics[i]), "DATABASE_URL=" + s.db.URL(), "TOKEN_SECRET=" + s.secret,
+		"METRICS_ADDR=" + loopback(s.cfg.Ports.Metrics[i]), "DATABASE_URL=" + s.databaseURL(), "TOKEN_SECRET=" + s.secret,
 		"LOG_DIR=" + dir + "/logs", "UPLOADS_DIR=" + dir + "/uploads",
 		"SHUTDOWN_DRAIN_MS=0", // no load balancer has to notice
 	}, s.cfg.Environ...)
+}
+
+// databaseURL names every server. Whichever of them is not the primary is a replica.
+func (s *Stack) databaseURL() string {
+	if s.replica == nil {
+		return s.db.URL()
+	}
+	return strings.Replace(s.db.URL(), s.db.Addr(), s.db.Addr()+","+s.replica.Addr(), 1)
 }
 
 // KillInstance ends an instance, counted from 0, with SIGKILL, and returns when it has ended.

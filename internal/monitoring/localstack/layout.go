@@ -43,7 +43,7 @@ func shipped() [][2]string {
 
 // lay writes the configuration of Prometheus and Alertmanager: the shipped files as they are, and beside them what is
 // different here. Nothing of an earlier run stays but their data.
-func (h home) lay(files string, p Ports, withExporter bool) error {
+func (h home) lay(files string, p Ports) error {
 	for _, dir := range []string{"prometheus/rules", "prometheus/targets", "alertmanager/templates", "alertmanager/secrets"} {
 		if err := os.RemoveAll(h.path(dir)); err != nil {
 			return err
@@ -57,8 +57,8 @@ func (h home) lay(files string, p Ports, withExporter bool) error {
 			return err
 		}
 	}
-	for job, ports := range targets(p, withExporter) {
-		if err := h.writeTargets(job, ports); err != nil {
+	for job, list := range targets(p) {
+		if err := h.writeTargets(job, list...); err != nil {
 			return err
 		}
 	}
@@ -93,25 +93,35 @@ func copyFile(from, to string) error {
 	return os.WriteFile(to, text, 0o644) //nolint:gosec // G306: the repository's files are readable, too.
 }
 
-// targets are the ports to scrape, by job.
-func targets(p Ports, withExporter bool) map[string][]int {
-	jobs := map[string][]int{
-		"speedy-bites": p.Metrics, "prometheus": {p.Prometheus}, "alertmanager": {p.Alertmanager},
-	}
-	if withExporter {
-		jobs["postgres"] = []int{p.PostgresExporter}
+// target is what is scraped: its port, and where the label instance is not its address, that.
+type target struct {
+	port     int
+	instance string
+}
+
+// targets are what is scraped, by job. Those of PostgreSQL come once it has its port.
+func targets(p Ports) map[string][]target {
+	jobs := map[string][]target{"prometheus": {{port: p.Prometheus}}, "alertmanager": {{port: p.Alertmanager}}}
+	for _, port := range p.Metrics {
+		jobs["speedy-bites"] = append(jobs["speedy-bites"], target{port: port})
 	}
 	return jobs
 }
 
-func (h home) writeTargets(job string, ports []int) error {
-	var group struct {
-		Targets []string `json:"targets"`
+func (h home) writeTargets(job string, list ...target) error {
+	type group struct {
+		Targets []string          `json:"targets"`
+		Labels  map[string]string `json:"labels,omitempty"`
 	}
-	for _, port := range ports {
-		group.Targets = append(group.Targets, loopback(port))
+	groups := make([]group, 0, len(list))
+	for _, t := range list {
+		g := group{Targets: []string{loopback(t.port)}}
+		if t.instance != "" {
+			g.Labels = map[string]string{"instance": t.instance}
+		}
+		groups = append(groups, g)
 	}
-	text, err := json.Marshal([]any{group}) // JSON is YAML.
+	text, err := json.Marshal(groups) // JSON is YAML.
 	if err != nil {
 		return err
 	}

@@ -60,6 +60,9 @@ func (s *Stack) Dir() string { return s.cfg.Dir }
 // Database is the stack's PostgreSQL, to be killed, paused and started again.
 func (s *Stack) Database() *localpg.Server { return s.db }
 
+// Replica is its standby, which can be promoted as well; nil without one.
+func (s *Stack) Replica() *localpg.Server { return s.replica }
+
 // Notifications returns what Alertmanager has sent, newest first.
 func (s *Stack) Notifications() []receiver.Notification { return s.receiver.Notifications() }
 

@@ -29,6 +29,7 @@ type Stack struct {
 	log      *slog.Logger
 	secret   string
 	db       *localpg.Server
+	replica  *localpg.Server // nil without one
 	receiver *receiver.Receiver
 	api      v1.API
 
@@ -110,7 +111,7 @@ func (s *Stack) prepare(ctx context.Context) error {
 	if s.secret, err = s.home.secret(); err != nil {
 		return err
 	}
-	if err := s.home.lay(s.cfg.Files, s.cfg.Ports, s.cfg.Programs.PostgresExporter != ""); err != nil {
+	if err := s.home.lay(s.cfg.Files, s.cfg.Ports); err != nil {
 		return fmt.Errorf("lay out the configuration: %w", err)
 	}
 	if s.cfg.Service == "" {
@@ -138,13 +139,25 @@ func (s *Stack) startDatabase(ctx context.Context) error {
 		return err
 	}
 	s.db = db
-	s.onStop(func(ctx context.Context) error {
+	s.onStop(stopDatabase(db))
+	if !s.cfg.Replica {
+		return nil
+	}
+	s.replica, err = db.Standby(ctx, localpg.Config{Dir: s.home.path("postgres-replica"), StandbyName: "replica"})
+	if err != nil {
+		return err
+	}
+	s.onStop(stopDatabase(s.replica))
+	return nil
+}
+
+func stopDatabase(db *localpg.Server) func(context.Context) error {
+	return func(ctx context.Context) error {
 		if err := db.Stop(ctx); !errors.Is(err, localpg.ErrNotRunning) { // Somebody may have killed it, that is its purpose.
 			return err
 		}
 		return nil
-	})
-	return nil
+	}
 }
 
 func (s *Stack) startReceiver(ctx context.Context) error {
@@ -168,16 +181,8 @@ func (s *Stack) startReceiver(ctx context.Context) error {
 // startMonitoring starts what looks at the service.
 func (s *Stack) startMonitoring(ctx context.Context) error {
 	p := s.cfg.Ports
-	if s.cfg.Programs.PostgresExporter != "" {
-		_, err := s.run(ctx, program{
-			name: "postgres-exporter", path: s.cfg.Programs.PostgresExporter, dir: s.cfg.Dir,
-			args:  []string{"--web.listen-address=" + loopback(p.PostgresExporter)},
-			env:   []string{"DATA_SOURCE_NAME=" + s.db.AdminURL("")},
-			ready: "http://" + loopback(p.PostgresExporter) + "/metrics",
-		})
-		if err != nil {
-			return err
-		}
+	if err := s.startExporters(ctx); err != nil {
+		return err
 	}
 	// Its configuration has paths that are relative to the working directory. Without an address for a cluster it needs
 	// no other port.
@@ -207,6 +212,32 @@ func (s *Stack) startMonitoring(ctx context.Context) error {
 	c, err := api.NewClient(api.Config{Address: "http://" + loopback(p.Prometheus), Client: client})
 	s.api = v1.NewAPI(c)
 	return err
+}
+
+// startExporters starts an exporter for each server, if there is the program. What they tell goes by the server's name.
+func (s *Stack) startExporters(ctx context.Context) error {
+	if s.cfg.Programs.PostgresExporter == "" {
+		return nil
+	}
+	var list []target
+	start := func(name string, port int, db *localpg.Server) error {
+		list = append(list, target{port, db.Addr()})
+		_, err := s.run(ctx, program{
+			name: name, path: s.cfg.Programs.PostgresExporter, dir: s.cfg.Dir,
+			args:  []string{"--web.listen-address=" + loopback(port)},
+			env:   []string{"DATA_SOURCE_NAME=" + db.AdminURL("")},
+			ready: "http://" + loopback(port) + "/metrics",
+		})
+		return err
+	}
+	err := start("postgres-exporter", s.cfg.Ports.PostgresExporter, s.db)
+	if err == nil && s.replica != nil {
+		err = start("postgres-replica-exporter", s.cfg.Ports.ReplicaExporter, s.replica)
+	}
+	if err != nil {
+		return err
+	}
+	return s.home.writeTargets("postgres", list...)
 }
 
 // program is how a process is started.
