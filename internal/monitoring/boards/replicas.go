@@ -108,10 +108,12 @@ func primaryTimeline() *statetimeline.PanelBuilder {
 func replicaTimeline() *statetimeline.PanelBuilder {
 	return timeline("Replicas that get reads", says(
 		"in use all along.",
-		"NOT USED: away, behind, its breaker open, or itself the primary. Without a primary none is in use, and all answer reads as stand-ins.",
-		"compare with the connections beside this: connected and not used is behind, or promoted.",
+		"NOT USED: away, behind, or its breaker open. Without a primary none is in use, and all answer reads as stand-ins.",
+		"compare with the connections beside this: connected and not used is behind, or follows another primary. One without a line is the primary itself.",
 	), yesNoWords("in use", "NOT USED"), line("{{role}} for {{instance}}", `
-		min by (instance, role) (min_over_time(speedybites_replica_usable{$here}[$__interval]) or speedybites_replica_usable{$here})`)).
+		min by (instance, role) (`+standbys(`
+			(min_over_time(speedybites_replica_usable{$here}[$__interval]) or speedybites_replica_usable{$here})`)+`)`)).
+		NoValue("no replicas").
 		DataLinks([]link{logsOf("app.log")}).
 		Links(runbooks("SpeedyBitesNoUsableReplica", "SpeedyBitesReplicaLagging")).
 		Height(8)

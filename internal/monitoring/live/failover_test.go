@@ -62,7 +62,7 @@ func TestFailoverIsOneTicket(t *testing.T) {
 		t.Errorf("%s %s of %v, want a ticket of the move", ticket.Channel, ticket.Status, ticket.Names())
 	}
 	var moves []string
-	for _, a := range ticket.Message.Alerts {
+	for _, a := range ticket.Alerts {
 		moves = append(moves, fmt.Sprint(a.Labels["from"], " to ", a.Labels["server"]))
 	}
 	if want := []string{former + " to " + next, former + " to " + next}; !slices.Equal(moves, want) {
