@@ -52,8 +52,11 @@ func (q *query) bridge(ctx context.Context, err error) (again bool, v verdict, _
 			}
 			parked = now
 		}
-		if ctxErr := await(ctx, view.Changed, deadline.Sub(now)); ctxErr != nil {
-			return false, abandoned, gaveUp(ctxErr, err)
+		switch waitErr := q.await(ctx, view.Changed, deadline.Sub(now)); {
+		case errors.Is(waitErr, ErrSaturated):
+			return false, refused, waitErr
+		case waitErr != nil:
+			return false, abandoned, gaveUp(waitErr, err)
 		}
 	}
 }
@@ -61,7 +64,7 @@ func (q *query) bridge(ctx context.Context, err error) (again bool, v verdict, _
 // parkNow takes a place among the waiting, unless the query still has one.
 func (q *query) parkNow() error {
 	if q.place == nil {
-		p, err := q.srv.gate.park(q.waited)
+		p, err := q.srv.gate.park(q.class(), q.waited)
 		if err != nil {
 			return err
 		}
@@ -91,8 +94,8 @@ func gaveUp(ctxErr, err error) error {
 	return ctxErr
 }
 
-// await waits for change, at most for wait. The error is ctx's.
-func await(ctx context.Context, change <-chan struct{}, wait time.Duration) error {
+// await waits for change, at most for wait. The error is ctx's, or says that the gate gave the query's place to a write.
+func (q *query) await(ctx context.Context, change <-chan struct{}, wait time.Duration) error {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
@@ -100,6 +103,8 @@ func await(ctx context.Context, change <-chan struct{}, wait time.Duration) erro
 		return nil
 	case <-timer.C:
 		return nil
+	case <-q.place.over:
+		return q.place.outcome()
 	case <-ctx.Done():
 		return ctx.Err()
 	}

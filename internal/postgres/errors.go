@@ -27,6 +27,8 @@ func Violation(err error) string { return sqlstate.Violation(err) }
 // The reasons of ErrSaturated.
 var (
 	errQueueFull = fmt.Errorf("%w: too many queries wait already", ErrSaturated)
+	errTooSlow   = fmt.Errorf("%w: the queue is too long for its pace", ErrSaturated)
+	errDisplaced = fmt.Errorf("%w: a write took the place", ErrSaturated)
 	errNoneFree  = fmt.Errorf("%w: no free connection in time", ErrSaturated)
 )
 

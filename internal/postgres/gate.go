@@ -14,67 +14,167 @@ const (
 	rampStep  = 50 * time.Millisecond
 )
 
-// gate admits as many queries as the pool has connections, in the order of their arrival, and bounds those that wait:
-// for a connection here, or parked until the end of an outage. pgxpool has neither a bound nor a count of its waiters.
+// readShare is the share of the turns that waiting reads get at least: one in so many. The others are the writes', so an
+// order waits for little more than the orders before it, and a read for at most four times the reads before it.
+const readShare = 4
+
+// class is what the gate tells apart. A write is worth more: behind it is somebody's order.
+type class uint8
+
+const (
+	reading class = iota
+	writing
+	classes // their number
+)
+
+// gate admits as many queries as the pool has connections, and bounds those that wait: for a connection here, or parked
+// until the end of an outage. pgxpool has neither a bound nor a count of its waiters.
+//
+// Each class has a queue in the order of arrival. When the places are used up, a write takes that of the newest read. A
+// query that would not get its turn in time is refused when it arrives, for which see pace.
 type gate struct {
 	maxWaiting int
 	timeout    time.Duration // longest wait for a connection
 
-	mu     sync.Mutex
-	full   int // the limit outside a ramp
-	limit  int
-	inUse  int
-	places list.List // of time.Time: those that wait, in the queue or parked, and since when; the oldest first
-	queue  list.List // of *ticket
-	ramp   *time.Timer
+	mu        sync.Mutex
+	full      int // the limit outside a ramp
+	limit     int
+	inUse     int
+	places    [classes]list.List // of *place: those that wait, in the queue or parked; the oldest first
+	queues    [classes]list.List // of *place
+	paces     [classes]pace
+	sinceRead int // admissions of writes that waiting reads have let pass
+	ramp      *time.Timer
 }
 
-// place is one query's place among the waiting; nil is none.
-type place = *list.Element
+// place is one query's place among the waiting, from its arrival until it is admitted or gives up.
+type place struct {
+	class class
+	kept  bool // not given up to a write
+	since time.Time
 
-// ticket is one query's place in the queue. ready is closed when it is admitted.
-type ticket struct {
-	ready chan struct{}
-	place place
+	element *list.Element // among the places; nil when the wait is over
+	queued  *list.Element // in the queue; nil while parked
+	// over is closed when the gate ends the wait: with the admission or, displaced, for the sake of a write.
+	over      chan struct{}
+	displaced bool // never changes once over is closed
+}
+
+// outcome is the result of a wait that the gate has ended.
+func (p *place) outcome() error {
+	if p.displaced {
+		return errDisplaced
+	}
+	return nil
 }
 
 func newGate(limit, maxWaiting int, timeout time.Duration) *gate {
-	return &gate{full: limit, limit: limit, maxWaiting: maxWaiting, timeout: timeout}
+	g := &gate{full: limit, limit: limit, maxWaiting: maxWaiting, timeout: timeout}
+	for c := range g.paces {
+		g.paces[c] = newPace(limit, timeout)
+	}
+	return g
 }
 
 // enter waits for admission; leave must follow. p is the place of a caller that was parked: it ends with the admission.
-// The error is one of ErrSaturated, or ctx's; a caller with a place still has it then.
-func (g *gate) enter(ctx context.Context, p place) error {
+// The error is one of ErrSaturated, or ctx's; a caller with a place still has it then, unless it was displaced.
+func (g *gate) enter(ctx context.Context, c class, p *place) error {
 	g.mu.Lock()
-	if g.inUse < g.limit && g.queue.Len() == 0 {
+	if p != nil && p.displaced {
+		g.mu.Unlock()
+		return errDisplaced
+	}
+	if g.inUse < g.limit && g.queues[reading].Len() == 0 && g.queues[writing].Len() == 0 {
 		g.inUse++
-		if p != nil {
-			g.places.Remove(p)
-		}
+		g.vacate(p)
 		g.mu.Unlock()
 		return nil
 	}
-	t := &ticket{ready: make(chan struct{}), place: p}
-	if p == nil {
-		if g.places.Len() >= g.maxWaiting {
+	own := p == nil
+	if own {
+		var err error
+		if p, err = g.line(ctx, c); err != nil {
 			g.mu.Unlock()
-			return errQueueFull
+			return err
 		}
-		t.place = g.places.PushBack(time.Now())
 	}
-	element := g.queue.PushBack(t)
+	p.queued = g.queues[p.class].PushBack(p)
 	g.mu.Unlock()
-	return g.await(ctx, t, element, p == nil)
+	return g.await(ctx, p, own)
+}
+
+// line takes a place for the queue, unless the wait would be too long for ctx. mu is held.
+func (g *gate) line(ctx context.Context, c class) (*place, error) {
+	now := time.Now()
+	allowed := g.timeout
+	if deadline, ok := ctx.Deadline(); ok {
+		allowed = min(allowed, deadline.Sub(now))
+	}
+	if wait, known := g.paces[c].wait(g.queues[c].Len(), now); known && wait > allowed {
+		return nil, errTooSlow
+	}
+	return g.take(c, now)
+}
+
+// take takes a place, a read's if it must and may. mu is held.
+func (g *gate) take(c class, now time.Time) (*place, error) {
+	if g.waiting() >= g.maxWaiting && (c != writing || !g.displace()) {
+		return nil, errQueueFull
+	}
+	return g.place(c, now), nil
+}
+
+func (g *gate) place(c class, now time.Time) *place {
+	p := &place{class: c, since: now, over: make(chan struct{})}
+	p.element = g.places[c].PushBack(p)
+	return p
+}
+
+// displace ends the wait of the newest read, wherever it waits: it has waited the least, and would wait the longest.
+// mu is held.
+func (g *gate) displace() bool {
+	for e := g.places[reading].Back(); e != nil; e = e.Prev() {
+		if p := e.Value.(*place); !p.kept {
+			p.displaced = true
+			g.vacate(p)
+			close(p.over)
+			return true
+		}
+	}
+	return false
+}
+
+// vacate takes p, which may be nil, out of wherever it is. mu is held.
+func (g *gate) vacate(p *place) {
+	if p == nil || p.element == nil {
+		return
+	}
+	g.places[p.class].Remove(p.element)
+	p.element = nil
+	g.unqueue(p)
+}
+
+// unqueue takes p out of the queue. mu is held.
+func (g *gate) unqueue(p *place) {
+	if p.queued == nil {
+		return
+	}
+	queue := &g.queues[p.class]
+	queue.Remove(p.queued)
+	p.queued = nil
+	if queue.Len() == 0 {
+		g.paces[p.class].forget() // what comes next is not bound to be as slow
+	}
 }
 
 // await waits in the queue, at most timeout. own says that the place was taken for this wait only.
-func (g *gate) await(ctx context.Context, t *ticket, element *list.Element, own bool) error {
+func (g *gate) await(ctx context.Context, p *place, own bool) error {
 	timer := time.NewTimer(g.timeout)
 	defer timer.Stop()
 	err := errNoneFree
 	select {
-	case <-t.ready:
-		return nil
+	case <-p.over:
+		return p.outcome()
 	case <-ctx.Done():
 		err = ctx.Err()
 	case <-timer.C:
@@ -82,13 +182,13 @@ func (g *gate) await(ctx context.Context, t *ticket, element *list.Element, own 
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	select {
-	case <-t.ready: // admitted in the meantime
-		return nil
+	case <-p.over: // in the meantime
+		return p.outcome()
 	default:
 	}
-	g.queue.Remove(element)
+	g.unqueue(p)
 	if own {
-		g.places.Remove(t.place)
+		g.vacate(p)
 	}
 	return err
 }
@@ -103,31 +203,56 @@ func (g *gate) leave() {
 
 // admit lets waiting queries in up to the limit. mu is held.
 func (g *gate) admit() {
-	for g.inUse < g.limit && g.queue.Len() > 0 {
-		t := g.queue.Remove(g.queue.Front()).(*ticket)
+	for g.inUse < g.limit {
+		p := g.next()
+		if p == nil {
+			return
+		}
 		g.inUse++
-		g.places.Remove(t.place)
-		close(t.ready)
+		if g.limit == g.full { // a ramp says nothing about what comes after it
+			g.paces[p.class].moved(time.Now())
+		}
+		g.vacate(p)
+		close(p.over)
 	}
+}
+
+// next returns the query whose turn it is, nil when none waits. mu is held.
+func (g *gate) next() *place {
+	c := writing
+	switch {
+	case g.queues[reading].Len() == 0:
+		g.sinceRead = 0
+	case g.queues[writing].Len() == 0 || g.sinceRead == readShare-1:
+		c, g.sinceRead = reading, 0
+	default:
+		g.sinceRead++
+	}
+	if first := g.queues[c].Front(); first != nil {
+		return first.Value.(*place)
+	}
+	return nil
 }
 
 // park takes a place outside the queue, or fails with ErrSaturated. again says that the caller had one before: a query
 // that waited its turn and then lost its connection is not turned away, and there are never more of those than
 // connections.
-func (g *gate) park(again bool) (place, error) {
+func (g *gate) park(c class, again bool) (*place, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.places.Len() >= g.maxWaiting && !again {
-		return nil, errQueueFull
+	if again {
+		p := g.place(c, time.Now())
+		p.kept = true
+		return p, nil
 	}
-	return g.places.PushBack(time.Now()), nil
+	return g.take(c, time.Now())
 }
 
-// unpark gives a place back.
-func (g *gate) unpark(p place) {
+// unpark gives a place back; one that the caller has no more is given back already.
+func (g *gate) unpark(p *place) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.places.Remove(p)
+	g.vacate(p)
 }
 
 // rampUp starts over at 4 admissions and doubles them every 50 ms, so that a database that has just come back is not
@@ -140,6 +265,9 @@ func (g *gate) rampUp() {
 		g.ramp.Stop()
 	}
 	g.ramp = time.AfterFunc(rampStep, g.widen)
+	for c := range g.paces {
+		g.paces[c].forget()
+	}
 }
 
 func (g *gate) widen() {
@@ -152,21 +280,27 @@ func (g *gate) widen() {
 	g.admit()
 }
 
+// waiting returns the number of places taken. mu is held.
+func (g *gate) waiting() int { return g.places[reading].Len() + g.places[writing].Len() }
+
 // waitingQueue returns the number of places taken.
 func (g *gate) waitingQueue() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.places.Len()
+	return g.waiting()
 }
 
 // oldestWait returns how long the query that waits longest has waited, 0 when none does.
 func (g *gate) oldestWait() time.Duration {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if oldest := g.places.Front(); oldest != nil {
-		return time.Since(oldest.Value.(time.Time))
+	longest := time.Duration(0)
+	for c := range g.places {
+		if oldest := g.places[c].Front(); oldest != nil {
+			longest = max(longest, time.Since(oldest.Value.(*place).since))
+		}
 	}
-	return 0
+	return longest
 }
 
 // admissionLimit returns how many queries may be in service now.

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -16,25 +17,37 @@ func used(g *gate) int {
 	return g.inUse
 }
 
-func TestGate(t *testing.T) {
-	t.Parallel()
-	bubble := func(name string, f func(t *testing.T)) {
+func queued(g *gate) int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.queues[reading].Len() + g.queues[writing].Len()
+}
+
+// bubbles returns a function that runs a subtest in a bubble of its own.
+func bubbles(t *testing.T) func(name string, f func(t *testing.T)) {
+	t.Helper()
+	return func(name string, f func(t *testing.T)) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, f)
 		})
 	}
+}
+
+func TestGate(t *testing.T) {
+	t.Parallel()
+	bubble := bubbles(t)
 
 	bubble("FirstComeFirstServed", func(t *testing.T) {
 		g := newGate(1, 100, time.Minute)
-		if err := g.enter(t.Context(), nil); err != nil {
+		if err := g.enter(t.Context(), reading, nil); err != nil {
 			t.Fatal(err)
 		}
 		var mu sync.Mutex
 		var order []int
 		for i := range 20 {
 			go func() {
-				if err := g.enter(t.Context(), nil); err != nil {
+				if err := g.enter(t.Context(), reading, nil); err != nil {
 					t.Error(err)
 				}
 				mu.Lock()
@@ -60,20 +73,20 @@ func TestGate(t *testing.T) {
 
 	bubble("RefusesOneTooManyAtOnce", func(t *testing.T) {
 		g := newGate(1, 2, time.Minute)
-		_ = g.enter(t.Context(), nil)
-		if _, err := g.park(false); err != nil { // parked and queued share the places
+		_ = g.enter(t.Context(), reading, nil)
+		if _, err := g.park(reading, false); err != nil { // parked and queued share the places
 			t.Fatal(err)
 		}
-		go func() { _ = g.enter(t.Context(), nil) }()
+		go func() { _ = g.enter(t.Context(), reading, nil) }()
 		synctest.Wait()
 		begin := time.Now()
-		if err := g.enter(t.Context(), nil); !errors.Is(err, ErrSaturated) || time.Since(begin) != 0 {
+		if err := g.enter(t.Context(), reading, nil); !errors.Is(err, ErrSaturated) || time.Since(begin) != 0 {
 			t.Errorf("got %v after %v, want ErrSaturated at once", err, time.Since(begin))
 		}
-		if _, err := g.park(false); !errors.Is(err, ErrSaturated) {
+		if _, err := g.park(reading, false); !errors.Is(err, ErrSaturated) {
 			t.Errorf("park: got %v, want ErrSaturated", err)
 		}
-		if _, err := g.park(true); err != nil {
+		if _, err := g.park(reading, true); err != nil {
 			t.Errorf("park of a query that waited before: %v", err)
 		}
 		g.leave()
@@ -81,31 +94,31 @@ func TestGate(t *testing.T) {
 
 	bubble("GivesUpAfterTheTimeout", func(t *testing.T) {
 		g := newGate(1, 5, 10*time.Second)
-		_ = g.enter(t.Context(), nil)
+		_ = g.enter(t.Context(), reading, nil)
 		begin := time.Now()
-		err := g.enter(t.Context(), nil)
+		err := g.enter(t.Context(), reading, nil)
 		if !errors.Is(err, ErrSaturated) || time.Since(begin) != 10*time.Second {
 			t.Errorf("got %v after %v, want ErrSaturated after 10s", err, time.Since(begin))
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if err := g.enter(ctx, nil); !errors.Is(err, context.DeadlineExceeded) {
+		if err := g.enter(ctx, reading, nil); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v, want the caller's deadline", err)
 		}
-		if g.waitingQueue() != 0 || g.queue.Len() != 0 {
-			t.Errorf("left over: %d waiting, %d queued", g.waitingQueue(), g.queue.Len())
+		if g.waitingQueue() != 0 || queued(g) != 0 {
+			t.Errorf("left over: %d waiting, %d queued", g.waitingQueue(), queued(g))
 		}
 	})
 
 	bubble("KeepsThePlaceOfAParkedQuery", func(t *testing.T) {
 		g := newGate(1, 1, time.Minute)
-		_ = g.enter(t.Context(), nil)
-		p, err := g.park(false)
+		_ = g.enter(t.Context(), reading, nil)
+		p, err := g.park(reading, false)
 		if err != nil {
 			t.Fatal(err)
 		}
 		admitted := false
-		go func() { admitted = g.enter(t.Context(), p) == nil }()
+		go func() { admitted = g.enter(t.Context(), reading, p) == nil }()
 		synctest.Wait()
 		if got := g.waitingQueue(); got != 1 {
 			t.Errorf("waiting: got %d, want the parked one only", got)
@@ -121,7 +134,7 @@ func TestGate(t *testing.T) {
 		g := newGate(20, 100, time.Minute)
 		g.rampUp()
 		for range 40 {
-			go func() { _ = g.enter(t.Context(), nil) }()
+			go func() { _ = g.enter(t.Context(), reading, nil) }()
 		}
 		for _, want := range []int{4, 8, 16, 20, 20} {
 			synctest.Wait()
@@ -137,5 +150,35 @@ func TestGate(t *testing.T) {
 		if used(g) != 0 || g.waitingQueue() != 0 {
 			t.Errorf("left over: %d in use, %d waiting", used(g), g.waitingQueue())
 		}
+	})
+}
+
+// BenchmarkGate measures a query that finds a connection free, and one that is handed the connection of the one before.
+func BenchmarkGate(b *testing.B) {
+	b.Run("Free", func(b *testing.B) {
+		g := newGate(20, 1000, 10*time.Second)
+		ctx := b.Context()
+		b.ReportAllocs()
+		for b.Loop() {
+			if err := g.enter(ctx, reading, nil); err != nil {
+				b.Fatal(err)
+			}
+			g.leave()
+		}
+	})
+	b.Run("Queued", func(b *testing.B) {
+		g := newGate(2, 1000, 10*time.Second)
+		b.ReportAllocs()
+		b.SetParallelism(16)
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				if err := g.enter(b.Context(), reading, nil); err != nil {
+					b.Error(err)
+					return
+				}
+				runtime.Gosched() // somebody else comes meanwhile
+				g.leave()
+			}
+		})
 	})
 }

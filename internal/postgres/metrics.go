@@ -111,6 +111,28 @@ type callMetrics struct {
 	parkedTime prometheus.Histogram
 	inDoubt    prometheus.Counter
 	routes     map[route]prometheus.Counter
+	shed       [classes][len(shedReasons)]prometheus.Counter
+}
+
+// shedReasons are the reasons of ErrSaturated, as the metric calls them.
+var shedReasons = [...]struct {
+	err    error
+	reason string
+}{
+	{errQueueFull, "queue_full"}, {errTooSlow, "too_slow"}, {errDisplaced, "displaced"}, {errNoneFree, "timeout"},
+}
+
+// countShed counts a call that the gate has refused.
+func (m *callMetrics) countShed(write bool, err error) {
+	c := reading
+	if write {
+		c = writing
+	}
+	for i, r := range shedReasons {
+		if errors.Is(err, r.err) {
+			m.shed[c][i].Inc()
+		}
+	}
 }
 
 // queryMetrics are those of one named query.
@@ -224,6 +246,13 @@ func (f *families) newCalls(queries []string) *callMetrics {
 		"Reads that could have gone to a replica, by where they were answered and why. Only counted with replicas.", "route")
 	for _, r := range allRoutes {
 		c.routes[r] = routes.WithLabelValues(string(r))
+	}
+	shed := f.counter("speedybites_db_shed_total",
+		"Calls that got no connection because too many wanted one, by what they are and why.", "kind", "reason")
+	for class, kind := range [classes]string{reading: "read", writing: "write"} {
+		for i, r := range shedReasons {
+			c.shed[class][i] = shed.WithLabelValues(kind, r.reason)
+		}
 	}
 	return c
 }

@@ -36,7 +36,7 @@ type query struct {
 	epoch   uint64    // the prober's, when the last attempt began
 	check   uint64    // the check whose verdict tells why the last attempt failed
 	first   time.Time // when the first attempt failed
-	place   place     // among the waiting
+	place   *place    // among the waiting
 	waited  bool      // had one before
 	inDoubt bool      // a COMMIT was sent and its answer lost
 
@@ -98,6 +98,14 @@ func (q *query) permitted(ctx context.Context, permit breaker.Permit) (v verdict
 	return v, err
 }
 
+// class is what the gate makes of the query. A trial decides for all who are refused meanwhile.
+func (q *query) class() class {
+	if q.write != nil || q.trial {
+		return writing
+	}
+	return reading
+}
+
 func (q *query) begin(ctx context.Context) context.Context {
 	q.metrics = q.srv.metrics.of(q.name)
 	ctx, q.span = q.srv.startSpan(ctx, q.name, q.root)
@@ -107,6 +115,9 @@ func (q *query) begin(ctx context.Context) context.Context {
 // end accounts for the whole call.
 func (q *query) end(v verdict, err error) {
 	q.metrics.calls[q.result(v)].Inc()
+	if v == refused {
+		q.srv.metrics.countShed(q.write != nil, err)
+	}
 	if q.span.on() {
 		// The statements' spans say what system it is; each attribute costs three allocations on its way out.
 		q.span.set(attribute.String("db.query.summary", q.name))
@@ -224,7 +235,7 @@ func (q *query) attempt(ctx context.Context) (v verdict, err error) {
 		return v, err
 	}
 	began := time.Now()
-	if err := q.srv.gate.enter(ctx, q.place); err != nil {
+	if err := q.srv.gate.enter(ctx, q.class(), q.place); err != nil {
 		if errors.Is(err, ErrSaturated) {
 			if errors.Is(err, errNoneFree) {
 				q.srv.metrics.timeouts.Inc()
