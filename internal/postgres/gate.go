@@ -15,8 +15,8 @@ const (
 )
 
 // readShare is the share of the turns that waiting reads get at least: one in so many. The others are the writes', so an
-// order waits for little more than the orders before it, and a read for at most four times the reads before it.
-const readShare = 4
+// order waits for little more than the orders before it, and reads are never starved: without menus there are no orders.
+const readShare = 10
 
 // class is what the gate tells apart. A write is worth more: behind it is somebody's order.
 type class uint8
@@ -105,23 +105,31 @@ func (g *gate) enter(ctx context.Context, c class, p *place) error {
 
 // line takes a place for the queue, unless the wait would be too long for ctx. mu is held.
 func (g *gate) line(ctx context.Context, c class) (*place, error) {
+	if !g.room(c) {
+		return nil, errQueueFull
+	}
 	now := time.Now()
 	allowed := g.timeout
 	if deadline, ok := ctx.Deadline(); ok {
 		allowed = min(allowed, deadline.Sub(now))
 	}
-	if wait, known := g.paces[c].wait(g.queues[c].Len(), now); known && wait > allowed {
+	if !g.paces[c].takes(g.queues[c].Len(), allowed, now) {
 		return nil, errTooSlow
 	}
-	return g.take(c, now)
+	return g.take(c, now), nil
 }
 
-// take takes a place, a read's if it must and may. mu is held.
-func (g *gate) take(c class, now time.Time) (*place, error) {
-	if g.waiting() >= g.maxWaiting && (c != writing || !g.displace()) {
-		return nil, errQueueFull
+// room reports whether there is a place for one more, or one that it may have. mu is held.
+func (g *gate) room(c class) bool {
+	return g.waiting() < g.maxWaiting || c == writing && g.newestRead() != nil
+}
+
+// take takes a place, a read's if there is no other. There must be room. mu is held.
+func (g *gate) take(c class, now time.Time) *place {
+	if g.waiting() >= g.maxWaiting {
+		g.displace(g.newestRead())
 	}
-	return g.place(c, now), nil
+	return g.place(c, now)
 }
 
 func (g *gate) place(c class, now time.Time) *place {
@@ -130,18 +138,22 @@ func (g *gate) place(c class, now time.Time) *place {
 	return p
 }
 
-// displace ends the wait of the newest read, wherever it waits: it has waited the least, and would wait the longest.
-// mu is held.
-func (g *gate) displace() bool {
+// newestRead returns the read that has waited the least, and would wait the longest, wherever it waits; nil when there
+// is none that may be displaced. mu is held.
+func (g *gate) newestRead() *place {
 	for e := g.places[reading].Back(); e != nil; e = e.Prev() {
 		if p := e.Value.(*place); !p.kept {
-			p.displaced = true
-			g.vacate(p)
-			close(p.over)
-			return true
+			return p
 		}
 	}
-	return false
+	return nil
+}
+
+// displace ends the wait of p for the sake of a write. mu is held.
+func (g *gate) displace(p *place) {
+	p.displaced = true
+	g.vacate(p)
+	close(p.over)
 }
 
 // vacate takes p, which may be nil, out of wherever it is. mu is held.
@@ -240,12 +252,15 @@ func (g *gate) next() *place {
 func (g *gate) park(c class, again bool) (*place, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if again {
+	switch {
+	case again:
 		p := g.place(c, time.Now())
 		p.kept = true
 		return p, nil
+	case !g.room(c):
+		return nil, errQueueFull
 	}
-	return g.take(c, time.Now())
+	return g.take(c, time.Now()), nil
 }
 
 // unpark gives a place back; one that the caller has no more is given back already.

@@ -5,21 +5,30 @@ import "time"
 // pace is how fast a queue moves: by how many admissions in the time since the first one, while the queue was never
 // empty. So it says what the database gets done, not how many queries come, and it accounts for the turns that the other
 // queue takes. A queue that has just begun, or has not moved yet, has no pace: nobody is refused on a guess.
+//
+// It is a rough measure, and so is the wait that follows from it. A queue whose wait comes near to what is allowed does
+// not grow any more: it takes seven queries for each eight that get their turn. Thus it does not swing between taking
+// everybody and nobody.
 type pace struct {
 	enough int           // admissions that make it known
 	memory time.Duration // what is older counts less and less
 
-	from  time.Time // zero: not one yet
-	moves int       // since from
+	from   time.Time // zero: not one yet
+	moves  int       // since from
+	credit int       // what may join a queue that must not grow, in eighths of a query
 }
 
-// minMoves is the fewest admissions that say anything: with them the pace is known to a quarter.
-const minMoves = 16
+const (
+	// minMoves is the fewest admissions that say anything: with them the pace is known to a quarter.
+	minMoves = 16
+	// eighths are a whole query.
+	eighths = 8
+)
 
 // newPace returns the pace of a queue in front of so many connections, in which nobody waits for longer than timeout. A
 // short pause, by a checkpoint for instance, must not make a difference, so the memory is a good part of that.
 func newPace(connections int, timeout time.Duration) pace {
-	return pace{enough: max(minMoves, connections), memory: timeout / 4}
+	return pace{enough: max(minMoves, connections), memory: timeout / 2}
 }
 
 // moved counts an admission.
@@ -29,6 +38,7 @@ func (p *pace) moved(now time.Time) {
 		return
 	}
 	p.moves++
+	p.credit = min(p.credit+eighths-1, 2*eighths)
 	// Halving both keeps the quotient and makes room for what comes.
 	if elapsed := now.Sub(p.from); elapsed > p.memory && p.moves >= 2*p.enough {
 		p.from = p.from.Add(elapsed / 2)
@@ -36,13 +46,21 @@ func (p *pace) moved(now time.Time) {
 	}
 }
 
-func (p *pace) forget() { p.from, p.moves = time.Time{}, 0 }
+func (p *pace) forget() { p.from, p.moves, p.credit = time.Time{}, 0, 0 }
 
-// wait returns how long a query will wait behind so many others, if that is known.
-func (p *pace) wait(ahead int, now time.Time) (wait time.Duration, known bool) {
+// takes reports whether a query may join the queue behind so many others, when it is allowed to wait for so long.
+func (p *pace) takes(ahead int, allowed time.Duration, now time.Time) bool {
 	if p.moves < p.enough {
-		return 0, false
+		return true
 	}
-	// In floating point: years, of a queue that is stuck, would overflow.
-	return time.Duration(min(float64(now.Sub(p.from))/float64(p.moves)*float64(ahead+1), float64(time.Hour))), true
+	// The turns there will be in that time. Of a queue that is stuck for years, too: the quotient of two floats is one.
+	turns := float64(allowed) * float64(p.moves) / float64(now.Sub(p.from))
+	switch need := float64(ahead + 1); {
+	case need <= turns*3/4:
+		return true
+	case need > turns || p.credit < eighths:
+		return false
+	}
+	p.credit -= eighths
+	return true
 }
