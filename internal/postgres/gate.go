@@ -42,6 +42,7 @@ type gate struct {
 	inUse     int
 	places    [classes]list.List // of *place: those that wait, in the queue or parked; the oldest first
 	queues    [classes]list.List // of *place
+	queued    int                // in both
 	paces     [classes]pace
 	sinceRead int // admissions of writes that waiting reads have let pass
 	ramp      *time.Timer
@@ -80,17 +81,19 @@ func newGate(limit, maxWaiting int, timeout time.Duration) *gate {
 // The error is one of ErrSaturated, or ctx's; a caller with a place still has it then, unless it was displaced.
 func (g *gate) enter(ctx context.Context, c class, p *place) error {
 	g.mu.Lock()
-	if p != nil && p.displaced {
+	own := p == nil
+	if !own && p.displaced {
 		g.mu.Unlock()
 		return errDisplaced
 	}
-	if g.inUse < g.limit && g.queues[reading].Len() == 0 && g.queues[writing].Len() == 0 {
+	if g.inUse < g.limit && g.queued == 0 {
 		g.inUse++
-		g.vacate(p)
+		if !own {
+			g.vacate(p)
+		}
 		g.mu.Unlock()
 		return nil
 	}
-	own := p == nil
 	if own {
 		var err error
 		if p, err = g.line(ctx, c); err != nil {
@@ -99,6 +102,7 @@ func (g *gate) enter(ctx context.Context, c class, p *place) error {
 		}
 	}
 	p.queued = g.queues[p.class].PushBack(p)
+	g.queued++
 	g.mu.Unlock()
 	return g.await(ctx, p, own)
 }
@@ -156,9 +160,9 @@ func (g *gate) displace(p *place) {
 	close(p.over)
 }
 
-// vacate takes p, which may be nil, out of wherever it is. mu is held.
+// vacate takes p out of wherever it is. mu is held.
 func (g *gate) vacate(p *place) {
-	if p == nil || p.element == nil {
+	if p.element == nil {
 		return
 	}
 	g.places[p.class].Remove(p.element)
@@ -174,6 +178,7 @@ func (g *gate) unqueue(p *place) {
 	queue := &g.queues[p.class]
 	queue.Remove(p.queued)
 	p.queued = nil
+	g.queued--
 	if queue.Len() == 0 {
 		g.paces[p.class].forget() // what comes next is not bound to be as slow
 	}
@@ -215,11 +220,8 @@ func (g *gate) leave() {
 
 // admit lets waiting queries in up to the limit. mu is held.
 func (g *gate) admit() {
-	for g.inUse < g.limit {
+	for g.inUse < g.limit && g.queued > 0 {
 		p := g.next()
-		if p == nil {
-			return
-		}
 		g.inUse++
 		if g.limit == g.full { // a ramp says nothing about what comes after it
 			g.paces[p.class].moved(time.Now())
@@ -229,7 +231,7 @@ func (g *gate) admit() {
 	}
 }
 
-// next returns the query whose turn it is, nil when none waits. mu is held.
+// next returns the query whose turn it is; one must wait. mu is held.
 func (g *gate) next() *place {
 	c := writing
 	switch {
@@ -240,10 +242,7 @@ func (g *gate) next() *place {
 	default:
 		g.sinceRead++
 	}
-	if first := g.queues[c].Front(); first != nil {
-		return first.Value.(*place)
-	}
-	return nil
+	return g.queues[c].Front().Value.(*place)
 }
 
 // park takes a place outside the queue, or fails with ErrSaturated. again says that the caller had one before: a query
