@@ -4,7 +4,7 @@ import "time"
 
 // pace is how fast a queue moves: by how many admissions in the time since the first one, while the queue was never
 // empty. So it says what the database gets done, not how many queries come, and it accounts for the turns that the other
-// queue takes. A queue that has just begun, or has not moved yet, has no pace: nobody is refused on a guess.
+// queue takes. A queue that has just begun, or has hardly moved yet, has no pace, and refuses nobody for it.
 //
 // It is a rough measure, and so is the wait that follows from it. A queue whose wait comes near to what is allowed does
 // not grow any more: it takes seven queries for each eight that get their turn. Thus it does not swing between taking
@@ -19,7 +19,7 @@ type pace struct {
 }
 
 const (
-	// minMoves is the fewest admissions that say anything: with them the pace is known to a quarter.
+	// minMoves are the fewest admissions with which the pace is known, to a quarter. With a quarter of them it is a guess.
 	minMoves = 16
 	// eighths are a whole query.
 	eighths = 8
@@ -50,12 +50,15 @@ func (p *pace) forget() { p.from, p.moves, p.credit = time.Time{}, 0, 0 }
 
 // takes reports whether a query may join the queue behind so many others, when it is allowed to wait for so long.
 func (p *pace) takes(ahead int, allowed time.Duration, now time.Time) bool {
-	if p.moves < p.enough {
+	elapsed := now.Sub(p.from)
+	if p.moves < p.enough/4 || elapsed < p.memory/10 {
 		return true
 	}
 	// The turns there will be in that time. Of a queue that is stuck for years, too: the quotient of two floats is one.
-	turns := float64(allowed) * float64(p.moves) / float64(now.Sub(p.from))
-	switch need := float64(ahead + 1); {
+	turns, need := float64(allowed)*float64(p.moves)/float64(elapsed), float64(ahead+1)
+	switch {
+	case p.moves < p.enough:
+		return need <= 2*turns
 	case need <= turns*3/4:
 		return true
 	case need > turns || p.credit < eighths:

@@ -62,7 +62,7 @@ func TestTooSlow(t *testing.T) {
 	})
 
 	bubble("WhatWouldMissItsDeadline", func(t *testing.T) {
-		c := steady(t, newGate(1, 1000, time.Minute), reading)
+		c := steady(t, newGate(1, 1000, 20*time.Second), reading)
 		short, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		if w := c.enter(short, reading, 0); !errors.Is(w.err(), errTooSlow) {
@@ -90,7 +90,7 @@ func TestTooSlow(t *testing.T) {
 		time.Sleep(time.Minute)
 	})
 
-	bubble("NobodyOnAGuess", func(t *testing.T) {
+	bubble("NobodyWithoutAPace", func(t *testing.T) {
 		g := newGate(2, 1000, time.Second)
 		c := &crowd{t: t, g: g}
 		const slow = 900 * time.Millisecond
