@@ -150,9 +150,10 @@ func New(ctx context.Context, cfg config.Config, opts Options) (_ *App, err erro
 	if err != nil {
 		return nil, err
 	}
+	requests, connections := httpLimits(cfg.Database, openFiles())
 	a.server, err = httpapi.New(httpapi.Config{
 		Addr: cfg.HTTP.Addr(), Version: opts.Version, OpsLoopbackOnly: cfg.Env == config.Production,
-		Replicas: dbConfig.ReplicaURL != "",
+		Replicas: dbConfig.ReplicaURL != "", MaxRequests: requests, MaxConnections: connections,
 		// The longest that the database layer may take, and a little to answer.
 		RequestTimeout: cfg.Database.StatementTimeout + cfg.Database.OutageGrace + 10*time.Second,
 	}, httpapi.Deps{

@@ -25,7 +25,10 @@ func (a *api) decode(c *gin.Context, dst any) error {
 	if !isJSON(c.Request.Header) {
 		return errContentType
 	}
-	body, err := a.readBody(c)
+	body, large, err := a.readBody(c)
+	if large {
+		defer a.limits.releaseLarge()
+	}
 	if err != nil {
 		return err
 	}
@@ -49,26 +52,35 @@ func isJSON(h http.Header) bool {
 	return !given || strings.EqualFold(charset, "utf-8")
 }
 
-// readBody reads at most MaxBodyBytes. The server's read timeout bounds the time.
-func (a *api) readBody(c *gin.Context) ([]byte, error) {
-	limit := a.cfg.MaxBodyBytes
-	if c.Request.ContentLength > limit {
-		return nil, errBodyTooLarge
+// readBody reads at most MaxBodyBytes. The server's read timeout bounds the time. large says that the body has a place
+// among the large ones, which the caller gives back.
+func (a *api) readBody(c *gin.Context) (_ []byte, large bool, err error) {
+	limit, announced := a.cfg.MaxBodyBytes, c.Request.ContentLength
+	if announced > limit {
+		return nil, false, errBodyTooLarge
 	}
 	// What the client announces is not trusted with more than a little memory before it arrives.
 	const trusted = 16 << 10
 	var body bytes.Buffer
-	body.Grow(int(min(max(c.Request.ContentLength, 0), trusted)) + bytes.MinRead)
-	_, err := body.ReadFrom(io.LimitReader(c.Request.Body, limit+1))
+	body.Grow(int(min(max(announced, 0), trusted)) + bytes.MinRead)
+	_, err = body.ReadFrom(io.LimitReader(c.Request.Body, min(limit+1, smallBody)))
+	if err == nil && body.Len() == smallBody {
+		if large = a.limits.takeLarge(); !large {
+			c.Writer.Header().Set(connectionHeader, "close") // the rest is not worth waiting for
+			return nil, false, errManyBodies
+		}
+		body.Grow(int(max(announced-smallBody, 0)) + bytes.MinRead)
+		_, err = body.ReadFrom(io.LimitReader(c.Request.Body, limit+1-smallBody))
+	}
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return nil, errSlowBody
+		return nil, large, errSlowBody
 	case err != nil:
-		return nil, &malformedError{reason: "could not be read to its end"}
+		return nil, large, &malformedError{reason: "could not be read to its end"}
 	case int64(body.Len()) > limit:
-		return nil, errBodyTooLarge
+		return nil, large, errBodyTooLarge
 	}
-	return body.Bytes(), nil
+	return body.Bytes(), large, nil
 }
 
 // decodeJSON decodes body strictly. encoding/json finds the wrong syntax and the wrong types; strict what it lets pass.

@@ -19,6 +19,8 @@ var (
 	ErrSlowBody     = errSlowBody
 	ErrNotReady     = errNotReady
 	ErrDraining     = errDraining
+	ErrTooMany      = errTooMany
+	ErrManyBodies   = errManyBodies
 )
 
 // OrderRequest is the body with the most structure.

@@ -30,6 +30,8 @@ var rejections = []struct {
 	{postgres.ErrStatementTimeout, "statement_timeout"},
 	{errBodyTooLarge, "body_too_large"},
 	{errSlowBody, "slow_body"},
+	{errTooMany, "too_many"},
+	{errManyBodies, "large_bodies"},
 }
 
 // metrics is what the API tells about itself. All labels are from closed sets, whatever clients send: routes and

@@ -28,6 +28,8 @@ var (
 	errBodyTooLarge = errors.New("body too large")
 	errSlowBody     = errors.New("body took too long")
 	errNotReady     = errors.New("not ready")
+	errTooMany      = errors.New("too many requests at once")
+	errManyBodies   = errors.New("too many large bodies at once")
 	errDraining     = errors.New("shutting down")
 )
 
@@ -91,6 +93,8 @@ var problems = []struct {
 	{errContentType, problem{415, "The body must be application/json in UTF-8, not compressed", "", 0}},
 	{errBodyTooLarge, problem{413, "The body is too large", "", 0}},
 	{errSlowBody, problem{408, "The body took too long to arrive", "", 0}},
+	{errTooMany, problem{503, "Too many requests are being answered right now", "Service at capacity", 1}},
+	{errManyBodies, problem{503, "Too many large bodies are arriving right now", "Service at capacity", 1}},
 	{errDraining, problem{503, "The service is shutting down", "", 0}},
 	{errNotReady, problem{503, "The service is not ready", "", 0}},
 

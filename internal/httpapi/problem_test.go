@@ -63,6 +63,8 @@ func TestProblem(t *testing.T) {
 		{"errSlowBody", httpapi.ErrSlowBody},
 		{"errNotReady", httpapi.ErrNotReady},
 		{"errDraining", httpapi.ErrDraining},
+		{"errTooMany", httpapi.ErrTooMany},
+		{"errManyBodies", httpapi.ErrManyBodies},
 		{"context.DeadlineExceeded", context.DeadlineExceeded},
 		// The client of this test still waits, so nobody had a reason to cancel.
 		{"context.Canceled", context.Canceled},

@@ -16,6 +16,7 @@ type api struct {
 	cfg      Config
 	deps     Deps
 	metrics  *metrics
+	limits   *limits
 	tracing  tracing
 	draining atomic.Bool
 	// stopped ends when the server shuts down. Only streams look at it: requests are finished.
@@ -50,7 +51,7 @@ func (a *api) routes(e *gin.Engine) {
 		a.metrics.add(http.MethodPost, path, success, http.StatusServiceUnavailable)
 	}
 
-	e.Use(a.begin, a.accessLog, a.recoverPanic)
+	e.Use(a.begin, a.accessLog, a.recoverPanic, a.limit)
 	e.NoRoute(a.public(noRoute))
 	e.NoMethod(a.public(noMethod))
 

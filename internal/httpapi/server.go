@@ -39,6 +39,13 @@ type Config struct {
 	MaxHeaderBytes int
 	// MaxBodyBytes bounds a JSON body; default 1 MiB.
 	MaxBodyBytes int64
+	// MaxRequests bounds the requests that are being answered at a time, probes and operators' pages aside; one more is
+	// refused. A tenth of them is kept for requests that change something. It should be above what the database layer lets
+	// wait; default 2000.
+	MaxRequests int
+	// MaxConnections bounds the connections of clients; default five times MaxRequests. One more has the connection closed
+	// that has been idle for the longest.
+	MaxConnections int
 	// OpsLoopbackOnly hides Deps.Ops from all clients but those on this machine.
 	OpsLoopbackOnly bool
 	// Replicas says that the database has some: reads may go to them, and writes are answered with a consistency token.
@@ -71,6 +78,10 @@ func (c Config) Validate() error {
 	if c.MaxBodyBytes < 0 {
 		problems = append(problems, fmt.Errorf("body limit %d must not be negative", c.MaxBodyBytes))
 	}
+	if c.MaxRequests < 0 || c.MaxConnections < 0 {
+		problems = append(problems, fmt.Errorf("limits of %d requests and %d connections must not be negative",
+			c.MaxRequests, c.MaxConnections))
+	}
 	return errors.Join(problems...)
 }
 
@@ -81,6 +92,8 @@ func (c Config) withDefaults() Config {
 	c.IdleTimeout = cmp.Or(c.IdleTimeout, 75*time.Second)
 	c.MaxHeaderBytes = cmp.Or(c.MaxHeaderBytes, 32<<10)
 	c.MaxBodyBytes = cmp.Or(c.MaxBodyBytes, 1<<20)
+	c.MaxRequests = cmp.Or(c.MaxRequests, 2000)
+	c.MaxConnections = cmp.Or(c.MaxConnections, 5*c.MaxRequests)
 	if c.Started.IsZero() {
 		c.Started = time.Now()
 	}
@@ -128,8 +141,13 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		return nil, fmt.Errorf("http api: %w", err)
 	}
 	a := &api{cfg: cfg.withDefaults(), deps: deps, tracing: newTracing(deps.Tracers)}
+	a.limits = newLimits(a.cfg.MaxRequests)
 	var err error
 	a.metrics, err = newMetrics(deps.Registerer, a.ready, a.draining.Load)
+	if err != nil {
+		return nil, fmt.Errorf("http api: metrics: %w", err)
+	}
+	conns, err := newConnections(a.cfg.MaxConnections, deps.Registerer)
 	if err != nil {
 		return nil, fmt.Errorf("http api: metrics: %w", err)
 	}
@@ -158,6 +176,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 			WriteTimeout:   a.cfg.ReadTimeout + a.cfg.RequestTimeout + 10*time.Second,
 			IdleTimeout:    a.cfg.IdleTimeout,
 			MaxHeaderBytes: a.cfg.MaxHeaderBytes,
+			ConnState:      conns.changed,
 			ErrorLog:       slog.NewLogLogger(deps.Logger.Handler(), slog.LevelWarn),
 		},
 	}
