@@ -11,7 +11,7 @@ func database() layout {
 			heading("Now", databaseTile().Span(6).Height(5), attemptTimeTile(), failedCallsTile(), poolTile(), waitingTile().Height(5),
 				refusedTile()),
 			heading("Queries", queryRate(), queryMedian(), querySlow(), callResults(), attemptsByError(), rowsByQuery(), queryTable()),
-			heading("Pool", poolUse(), poolShare(), queueLength(), acquireTime(), useTime(), createTime(), timeouts(), churn(), dials()),
+			heading("Pool", poolUse(), poolShare(), queueLength(), acquireTime(), useTime(), createTime(), shed(), churn(), dials()),
 			heading("PostgreSQL", append(postgresState(), postgresWork()...)...),
 		},
 	}
@@ -57,11 +57,9 @@ func poolTile() panel {
 func refusedTile() panel {
 	return tile("No connection in time", says(
 		"none in the last 5 minutes.",
-		"calls that found the queue full, or no connection within 10 s: these customers got a 503 although the database works.",
+		"calls for which there was no connection, nor would have been within 10 s: these customers got a 503 although the database works.",
 		"the pool, its use and its queue below; then the runbook.",
-	), count, now("", `
-		sum(increase(db_client_connection_timeouts_total{$here, db_client_connection_pool_name="primary"}[5m]))
-		+ sum(increase(speedybites_db_calls_total{$here, result="refused_capacity"}[5m]))`)).
+	), count, now("", `sum(increase(speedybites_db_shed_total{$here}[5m]))`)).
 		Decimals(0).Mappings([]mapping{word(0, "none", good)}).Thresholds(limits(good, from(1e-9, bad))).
 		Links(runbooks("SpeedyBitesPoolExhausted")).
 		Height(5)
@@ -288,13 +286,19 @@ func createTime() panel {
 		Links(append(runbooks("SpeedyBitesPoolAcquireSlow"), see("resilience")...))
 }
 
-func timeouts() panel {
-	return bars("Gave up waiting for a connection", says(
+func shed() panel {
+	return bars("Calls shed, by kind and reason", says(
 		"nothing.",
-		"calls that found no free connection within 10 s: customers got a 503 although the database works.",
+		"these customers got a 503 although the database works. queue_full: 1,000 wait already. too_slow: the queue is too long for its "+
+			"pace. displaced: a read that had to give its place to a write. timeout: no connection within 10 s. Reads go first: with "+
+			"writes among them it is serious. What finds no connection to a replica goes to the primary.",
 		"the pool in use, the queue and the use time.",
-	), count, line("{{db_client_connection_pool_name}}", `
-		sum by (db_client_connection_pool_name) (increase(db_client_connection_timeouts_total{$here}[$__rate_interval]))`)).
+	), count,
+		line("{{kind}}: {{reason}}", `sum by (kind, reason) (increase(speedybites_db_shed_total{$here}[$__rate_interval]))`),
+		line("not shed, but no longer at {{db_client_connection_pool_name}}", `
+			sum by (db_client_connection_pool_name)
+			(increase(db_client_connection_timeouts_total{$here, db_client_connection_pool_name!="primary"}[$__rate_interval]))`),
+	).
 		Links(runbooks("SpeedyBitesPoolExhausted"))
 }
 

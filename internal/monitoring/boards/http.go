@@ -21,7 +21,7 @@ func requests() layout {
 				), buckets(`sum by (le) (increase(http_server_request_duration_seconds_bucket{$here, $api}[$__rate_interval]))`)).
 					Links(runbooks("SpeedyBitesLatencyBudgetBurnFast")).Span(24)),
 			heading("By route", routeTable(), rateByRoute(), failingByRoute(), slowByRoute()),
-			heading("Turned away and broken", rejectedByReason(), panicsByRoute(), requestsInFlight(), answerSizes()),
+			heading("Turned away and broken", rejectedByReason(), panicsByRoute(), clientConnections(), requestsInFlight(), answerSizes()),
 			heading("Orders", ordersPlaced(), repeatedOrders(), conflictingKeys()),
 			heading("Load balancer", balancedServers(), balancedAnswers(), balancerTrouble()),
 		},
@@ -187,12 +187,27 @@ func rejectedByReason() panel {
 	return bars("Requests turned away, by reason", says(
 		"nothing.",
 		"unavailable: the database is away or the breaker open. saturated: no free connection in time. statement_timeout: a query "+
-			"took over 30 s. conflict: transactions collided three times. body_too_large and slow_body: what a client sends.",
+			"took over 30 s. conflict: transactions collided three times. body_too_large and slow_body: what a client sends. too_many and "+
+			"large_bodies: more than this instance has the memory for.",
 		"for the first two see the resilience and the database dashboard, for statement_timeout the queries' p99.",
 	), requestsPerSecond, line("{{reason}}", `
 		sum by (reason) (rate(speedybites_http_requests_rejected_total{$here}[$__rate_interval]))`)).
 		Links(append(runbooks("SpeedyBitesPoolExhausted", "SpeedyBitesCircuitBreakerOpen"), see("resilience", "database")...)).
-		Span(6)
+		Span(8)
+}
+
+func clientConnections() panel {
+	return graph("Connections of clients", says(
+		"as many as there are clients: each keeps its own for 75 s. Behind a load balancer far fewer. None is closed.",
+		"closed: there were too many, and an idle one had to go, or a new one where none was idle. With few requests: somebody opens "+
+			"connections for nothing.",
+		"the access log has the addresses, as far as they made requests. Without any: look at the load balancer and the network.",
+	), count,
+		line("open", `sum(speedybites_http_connections{$here})`),
+		line("closed: {{which}}", `sum by (which) (increase(speedybites_http_connections_closed_total{$here}[$__rate_interval]))`),
+	).
+		Links(see("database")).
+		Span(8)
 }
 
 func panicsByRoute() panel {
@@ -202,7 +217,7 @@ func panicsByRoute() panel {
 		"the stack is in error.log, with the request's id.",
 	), count, line("{{http_route}}", orNone("http_route", `increase(speedybites_http_panics_total{$here}[$__rate_interval])`))).
 		Links(append(runbooks("SpeedyBitesPanics"), see("logs")...)).
-		Span(6)
+		Span(8)
 }
 
 func requestsInFlight() panel {
@@ -212,7 +227,7 @@ func requestsInFlight() panel {
 		"see who waits for what on the database dashboard.",
 	), count, line("{{http_request_method}}", `sum by (http_request_method) (http_server_active_requests{$here})`)).
 		Links(see("database")).
-		Span(6)
+		Span(12)
 }
 
 func answerSizes() panel {
@@ -224,7 +239,7 @@ func answerSizes() panel {
 		topk(5, sum by (http_route) (rate(http_server_response_body_size_bytes_sum{$here}[$__rate_interval])) > 0)`)).
 		NoValue("No answers.").
 		Links(see("runtime")).
-		Span(6)
+		Span(12)
 }
 
 func ordersPlaced() *timeseries.PanelBuilder {
