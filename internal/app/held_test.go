@@ -166,7 +166,9 @@ func checkHeld(t *testing.T, server *localpg.Server, answers []answer) {
 	if failed > 0 {
 		t.Errorf("%d of %d requests failed", failed, len(answers))
 	}
-	rows, err := connect(t, server.AdminURL("")).Query(t.Context(), "select note, id::text from orders where note like 'held-%'")
+	conn := connect(t, server.AdminURL(""))
+	//nolint:rowserrcheck // ForEachRow does
+	rows, err := conn.Query(t.Context(), "select note, id::text from orders where note like 'held-%'")
 	if err != nil {
 		t.Fatal(err)
 	}

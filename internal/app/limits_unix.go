@@ -15,5 +15,5 @@ func openFiles() int {
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		return 0
 	}
-	return int(min(limit.Cur, math.MaxInt32)) //nolint:gosec // it fits now
+	return int(min(limit.Cur, math.MaxInt32))
 }

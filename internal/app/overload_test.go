@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -301,7 +302,7 @@ func ordersTakePlaces(t *testing.T, s *service, token string, served int, releas
 	}
 	for i := range places {
 		go func() {
-			orders <- s.call("POST", "/api/orders", demoOrder(fmt.Sprint(i)), "Authorization", "Bearer "+token)
+			orders <- s.call("POST", "/api/orders", demoOrder(strconv.Itoa(i)), "Authorization", "Bearer "+token)
 		}()
 		if a := <-reads; !capacityAnswer(a) { // one for one
 			t.Errorf("a read that gives way to order %d: got %d %s", i, a.status, a.body)

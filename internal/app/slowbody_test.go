@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -50,7 +51,7 @@ func TestSlowBodies(t *testing.T) {
 	}
 	sending.Wait()
 	for i := range 20 {
-		if a := c.call("POST", "/api/orders", demoOrder(fmt.Sprint(i)), "Authorization", "Bearer "+token); a.status != http.StatusCreated {
+		if a := c.call("POST", "/api/orders", demoOrder(strconv.Itoa(i)), "Authorization", "Bearer "+token); a.status != http.StatusCreated {
 			t.Errorf("an order meanwhile: got %d %s", a.status, a.body)
 		}
 	}

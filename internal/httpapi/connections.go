@@ -10,7 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// connections bounds the connections of a server, each of which takes a descriptor and some 25 KB. One too many has the
+// connections bounds the connections of a server, each of which takes a descriptor and some memory. One too many has the
 // connection closed that has been idle for the longest, as IdleTimeout would have some time later; when none is idle, it
 // is closed itself.
 type connections struct {

@@ -2,12 +2,14 @@ package httpapi_test
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -178,7 +180,7 @@ func (b browser) read() string {
 
 // isClosed tells whether the other side has closed the connection, with or without something unread.
 func isClosed(err error) bool {
-	return err == io.EOF || strings.Contains(err.Error(), "reset by peer")
+	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)
 }
 
 func TestTooManyConnections(t *testing.T) {
