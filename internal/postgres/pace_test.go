@@ -10,6 +10,70 @@ import (
 	"time"
 )
 
+// TestPace measures a queue in front of 4 connections, with a timeout of 10 s.
+func TestPace(t *testing.T) {
+	t.Parallel()
+	var (
+		p   pace
+		now time.Time
+	)
+	start := func() { p, now = newPace(4, 10*time.Second), time.Unix(1000, 0) }
+	move := func(n int, each time.Duration) {
+		for range n {
+			now = now.Add(each)
+			p.moved(now)
+		}
+	}
+	check := func(what string, ahead int, want bool) {
+		t.Helper()
+		if got := p.takes(ahead, 10*time.Second, now); got != want {
+			t.Errorf("%s: behind %d others: got %v, want %v", what, ahead, got, want)
+		}
+	}
+
+	start()
+	move(4, 300*time.Millisecond) // the first one begins the measurement
+	check("after three turns", 10_000, true)
+	start()
+	move(100, 4*time.Millisecond)
+	check("after less than half a second", 10_000, true)
+
+	start()
+	move(9, 100*time.Millisecond)
+	check("half known, twice the time allowed", 199, true)
+	check("half known, more", 200, false)
+
+	start()
+	move(21, 100*time.Millisecond)
+	check("three quarters of the time allowed", 74, true)
+	check("more, the first", 75, true)
+	check("more, the second", 75, true)
+	check("more, without turns meanwhile", 75, false)
+	for range 2 { // seven for eight
+		for range 8 {
+			move(1, 100*time.Millisecond)
+			check("near the time allowed, after a turn", 90, p.credit >= eighths)
+		}
+	}
+	if p.credit >= eighths {
+		t.Errorf("after 16 turns and as many queries %d eighths are left", p.credit)
+	}
+	move(16, 100*time.Millisecond)
+	check("more than the time allowed", 100, false)
+	if p.takes(9, time.Second, now) || !p.takes(6, time.Second, now) {
+		t.Error("the time allowed is not the caller's")
+	}
+	check("a stuck queue", 1, true)
+	now = now.Add(10_000 * time.Hour)
+	check("a queue that has been stuck for a year", 1, false)
+
+	start()
+	move(100, 100*time.Millisecond)
+	now = now.Add(5 * time.Second)
+	move(400, 5*time.Millisecond)
+	check("the pace has changed", 650, true)
+}
+
 // steady fills a gate of one connection with queries that take 100 ms each, which is its pace after two seconds; 24
 // still wait then.
 func steady(t *testing.T, g *gate, class class) *crowd {
@@ -118,6 +182,23 @@ func TestTooSlow(t *testing.T) {
 			}
 		}
 		time.Sleep(time.Minute)
+	})
+
+	bubble("NobodyForTheRamp", func(t *testing.T) {
+		g := newGate(64, 10_000, time.Second)
+		g.rampUp()
+		c := &crowd{t: t, g: g}
+		for range 1000 {
+			c.enter(t.Context(), reading, 50*time.Millisecond)
+		}
+		time.Sleep(190 * time.Millisecond) // at this pace, the rest would take 3 s; at the one to come it takes 0.7 s
+		if w := c.enter(t.Context(), reading, 50*time.Millisecond); w.err() != nil {
+			t.Errorf("during the ramp: got %v", w.err())
+		}
+		time.Sleep(time.Minute)
+		if n := c.refused(); n > 0 {
+			t.Errorf("%d queries were refused", n)
+		}
 	})
 
 	// The queue stands still for two seconds, and then is faster than before.
