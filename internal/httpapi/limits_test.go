@@ -247,7 +247,17 @@ func TestTooManyConnections(t *testing.T) {
 			t.Errorf("a busy connection read %q", got)
 		}
 	}
-	for !answers(connectTo(t, addr)) { // the server may not know yet that they are idle
+	last := connectTo(t, addr)
+	for !answers(last) { // the server may not know yet that the others are idle
 		time.Sleep(time.Millisecond)
+		last = connectTo(t, addr)
+	}
+	for _, c := range append(held, last) {
+		_ = c.conn.Close()
+	}
+	for deadline := time.Now().Add(patience); b.samples(t)["speedybites_http_connections{}"] != 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("connections that clients have closed are still counted")
+		}
 	}
 }
