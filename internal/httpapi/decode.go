@@ -35,6 +35,18 @@ func (a *api) decode(c *gin.Context, dst any) error {
 	return a.decodeJSON(body, dst)
 }
 
+// decodeNothing is decode for a request that needs no body: none is as good as an empty object, anything else a mistake.
+func (a *api) decodeNothing(c *gin.Context) error {
+	body, err := a.readBody(c)
+	if err != nil || len(body) == 0 {
+		return err
+	}
+	if !isJSON(c.Request.Header) {
+		return errContentType
+	}
+	return a.decodeJSON(body, &struct{}{})
+}
+
 // isJSON tells whether the body is JSON in UTF-8, as it is.
 func isJSON(h http.Header) bool {
 	if encoding := h.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {

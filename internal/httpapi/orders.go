@@ -135,6 +135,38 @@ func (a *api) order(c *gin.Context, who accounts.Principal) error {
 	return a.json(c, http.StatusOK, viewOrder(o))
 }
 
+type stepRequest struct {
+	Status string `json:"status"`
+}
+
+func (a *api) stepOrder(c *gin.Context, who accounts.Principal) error {
+	var req stepRequest
+	if err := a.decode(c, &req); err != nil {
+		return err
+	}
+	return a.step(c, who, ordering.Status(req.Status))
+}
+
+// cancelOrder takes no body, or an empty object.
+func (a *api) cancelOrder(c *gin.Context, who accounts.Principal) error {
+	if err := a.decodeNothing(c); err != nil {
+		return err
+	}
+	return a.step(c, who, ordering.StatusCancelled)
+}
+
+func (a *api) step(c *gin.Context, who accounts.Principal, to ordering.Status) error {
+	id, err := pathID(c, ordering.ErrNotFound)
+	if err != nil {
+		return err
+	}
+	o, err := a.deps.Orders.Step(c.Request.Context(), actor(c, who), id, to)
+	if err != nil {
+		return fmt.Errorf("step of order %s: %w", id, err)
+	}
+	return a.json(c, http.StatusOK, viewOrder(o))
+}
+
 func (a *api) listOrders(c *gin.Context, who accounts.Principal) error {
 	q, err := parseQuery(c)
 	if err != nil {

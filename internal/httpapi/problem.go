@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"strconv"
@@ -84,6 +85,8 @@ var problems = []struct {
 	{catalog.ErrNotFound, problem{404, "There is no such restaurant or menu item", "", 0}},
 	{catalog.ErrForbidden, problem{403, "Only the restaurant's owner or an admin may do this", "", 0}},
 	{ordering.ErrNotFound, problem{404, "There is no such order", "", 0}},
+	{ordering.ErrIllegalStep, problem{409, "The order cannot go to this status from the one it has", "", 0}},
+	{ordering.ErrStepForbidden, problem{403, "Your role may not give an order this status", "", 0}},
 	{ordering.ErrUnknownCustomer, problem{401, "The token's user does not exist", "", 0}},
 	{ordering.ErrKeyReused, problem{422, "This Idempotency-Key was used for another request", "", 0}},
 	{ordering.ErrKeyInFlight, problem{409, "A request with this Idempotency-Key is still in flight", "", 0}},
@@ -108,6 +111,10 @@ func problemOf(ctx context.Context, err error) (p problem, details validation.Er
 	}
 	if wrong := (*malformedError)(nil); errors.As(err, &wrong) {
 		return problem{code: http.StatusBadRequest, message: wrong.Error()}, nil, true
+	}
+	if wrong := (*ordering.StepError)(nil); errors.As(err, &wrong) {
+		message := fmt.Sprintf("An order cannot go from %s to %s", wrong.From, wrong.To)
+		return problem{code: http.StatusConflict, message: message}, nil, true
 	}
 	for i := range problems {
 		if errors.Is(err, problems[i].err) {

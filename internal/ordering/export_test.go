@@ -34,6 +34,20 @@ func (p Placement) OrderID() uuid.UUID { return p.p.orderID }
 // RequestHash is the hash of the request.
 func (p Placement) RequestHash() []byte { return p.p.requestHash[:] }
 
+// StepChange lets tests repeat the transaction of one Step.
+type StepChange struct{ c *stepChange }
+
+// NewStepChange draws the identity of a step.
+func NewStepChange(by audit.Actor, id uuid.UUID, to Status) StepChange {
+	return StepChange{&stepChange{by: by, operationID: uuid.Must(uuid.NewV7()), orderID: id, to: to}}
+}
+
+// Run is the function that Step passes to Write.
+func (c StepChange) Run(ctx context.Context, tx *postgres.Tx) error { return c.c.run(ctx, tx) }
+
+// Order is the result of the last run.
+func (c StepChange) Order() Order { return c.c.order }
+
 // TakeKey makes the service believe that a request of the user with the key is in flight, until release.
 func TakeKey(s *Service, user uuid.UUID, key string) (release func()) {
 	s.flight.begin(user, key)

@@ -8,7 +8,7 @@ import (
 
 // metrics is what the orders tell about themselves.
 type metrics struct {
-	placed       prometheus.Counter
+	reachedBy    map[Status]prometheus.Counter
 	replays      prometheus.Counter
 	keysReused   prometheus.Counter
 	keysInFlight prometheus.Counter
@@ -20,8 +20,9 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		Name: "speedybites_orders_total",
 		Help: "Orders that reached a status, as this process answered it; every one begins as placed.",
 	}, []string{"status"})
+	reachedBy := map[Status]prometheus.Counter{}
 	for _, status := range statuses() {
-		orders.WithLabelValues(string(status))
+		reachedBy[status] = orders.WithLabelValues(string(status))
 	}
 	replays := prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "speedybites_idempotent_replays_total",
@@ -32,7 +33,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		Help: "Orders refused because of their Idempotency-Key, by reason: used for another request, or still in flight.",
 	}, []string{"reason"})
 	m := &metrics{
-		placed:       orders.WithLabelValues(string(StatusPlaced)),
+		reachedBy:    reachedBy,
 		replays:      replays,
 		keysReused:   conflicts.WithLabelValues("reused"),
 		keysInFlight: conflicts.WithLabelValues("in_flight"),
@@ -42,6 +43,9 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	}
 	return m, errors.Join(reg.Register(orders), reg.Register(replays), reg.Register(conflicts))
 }
+
+// reached counts an order that was given a status.
+func (m *metrics) reached(s Status) { m.reachedBy[s].Inc() }
 
 // count counts the outcome of one Place.
 func (m *metrics) count(p Placed, err error) {
@@ -54,6 +58,6 @@ func (m *metrics) count(p Placed, err error) {
 	case p.Replayed:
 		m.replays.Inc()
 	default:
-		m.placed.Inc()
+		m.reached(StatusPlaced)
 	}
 }
