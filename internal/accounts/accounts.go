@@ -36,6 +36,8 @@ type User struct {
 type Principal struct {
 	ID   uuid.UUID
 	Role Role
+	// ExpiresAt is when the token ceases to be valid.
+	ExpiresAt time.Time
 }
 
 // Session is a signed token and the user it belongs to.

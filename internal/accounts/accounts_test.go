@@ -68,7 +68,7 @@ func TestRegister(t *testing.T) {
 	if diff := cmp.Diff(want, u); diff != "" || u.ID.Version() != 7 || u.CreatedAt.Location() != time.UTC {
 		t.Errorf("user (-want +got):\n%s", diff)
 	}
-	if p, err := f.service.Authenticate(session.Token); err != nil || p != (accounts.Principal{ID: u.ID, Role: accounts.Customer}) {
+	if p, err := f.service.Authenticate(session.Token); err != nil || p != (accounts.Principal{ID: u.ID, Role: accounts.Customer, ExpiresAt: session.ExpiresAt}) {
 		t.Errorf("got %v, %v of the new token", p, err)
 	}
 

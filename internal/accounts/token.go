@@ -56,7 +56,7 @@ func (s *signer) check(token string) (Principal, error) {
 	if c.Subject == uuid.Nil || !c.Role.known() {
 		return Principal{}, fmt.Errorf("%w: no subject or role", ErrBadToken)
 	}
-	return Principal{ID: c.Subject, Role: c.Role}, nil
+	return Principal{ID: c.Subject, Role: c.Role, ExpiresAt: c.ExpiresAt.Time}, nil
 }
 
 // claims are the contents of a token. jwt.RegisteredClaims would cut the times to whole seconds, and a client would be

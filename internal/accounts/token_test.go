@@ -73,7 +73,7 @@ func TestToken(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p, err := f.service.Authenticate(test.token)
-			if test.good && (err != nil || p != accounts.Principal{ID: session.User.ID, Role: accounts.Customer}) {
+			if test.good && (err != nil || p.ID != session.User.ID || p.Role != accounts.Customer || !p.ExpiresAt.After(time.Now())) {
 				t.Errorf("got %v, %v", p, err)
 			}
 			if !test.good && !errors.Is(err, accounts.ErrBadToken) {

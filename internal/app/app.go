@@ -127,6 +127,7 @@ func New(ctx context.Context, cfg config.Config, opts Options) (_ *App, err erro
 	if err != nil {
 		return nil, err
 	}
+	a.onClose("order watchers", func(context.Context) error { a.orders.Close(); return nil })
 	relay, err := audit.NewRelay(audit.Config{
 		DB: a.db, Sink: a.logs.Audit(), Tail: audit.FileTail{Path: filepath.Join(cfg.Log.Dir, "audit.log")}, Log: a.log,
 		Stream: audit.Stream(cfg.Log.Dir), Registerer: registry,

@@ -52,7 +52,7 @@ func (a *api) begin(c *gin.Context) {
 	if span.IsRecording() {
 		header.Set(headerTraceID, span.SpanContext().TraceID().String())
 	}
-	ctx, cancel := context.WithTimeout(context.WithValue(ctx, requestIDKey{}, id), a.cfg.RequestTimeout)
+	ctx, cancel := a.bound(context.WithValue(ctx, requestIDKey{}, id), c.FullPath())
 	c.Request = c.Request.WithContext(ctx)
 	e.active.Inc()
 	// Deferred, because a panic within an answer passes through here.
@@ -64,10 +64,22 @@ func (a *api) begin(c *gin.Context) {
 			status: status, errorType: errorType(status, c.GetBool(panicKey)),
 			bytes: max(0, c.Writer.Size()), took: time.Since(start),
 		}
-		a.metrics.observe(e, o, span.SpanContext())
+		if !c.GetBool(streamKey) {
+			a.metrics.observe(e, o, span.SpanContext())
+		}
 		endSpan(c, span, e, o)
 	}()
 	c.Next()
+}
+
+// bound gives a request its deadline, or its end with the server where it may last as long as somebody listens.
+func (a *api) bound(ctx context.Context, route string) (context.Context, context.CancelFunc) {
+	if route != pathOrderEvents {
+		return context.WithTimeout(ctx, a.cfg.RequestTimeout)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(a.stopped, cancel)
+	return ctx, func() { stop(); cancel() }
 }
 
 // requestID takes the client's id if it is well formed: it goes into logs and headers, so nothing but plain short words.

@@ -88,6 +88,7 @@ var problems = []struct {
 	{ordering.ErrIllegalStep, problem{409, "The order cannot go to this status from the one it has", "", 0}},
 	{ordering.ErrStepForbidden, problem{403, "Your role may not give an order this status", "", 0}},
 	{ordering.ErrUnknownCustomer, problem{401, "The token's user does not exist", "", 0}},
+	{ordering.ErrTooManyWatchers, problem{503, "Too many event streams are open", "", 1}},
 	{ordering.ErrKeyReused, problem{422, "This Idempotency-Key was used for another request", "", 0}},
 	{ordering.ErrKeyInFlight, problem{409, "A request with this Idempotency-Key is still in flight", "", 0}},
 

@@ -71,6 +71,8 @@ func (a *api) routes(e *gin.Engine) {
 	post("/api/orders", http.StatusCreated, a.user(a.placeOrder, customer))
 	get("/api/orders", a.user(a.listOrders, customer, owner, admin))
 	get("/api/orders/:id", a.user(a.order, customer, owner, admin))
+	e.GET(pathOrderEvents, a.user(a.orderEvents, customer, owner, admin)) // no HEAD: a stream has an end, and no length
+	a.metrics.add(http.MethodGet, pathOrderEvents, http.StatusServiceUnavailable)
 	post("/api/orders/:id/status", http.StatusOK, a.user(a.stepOrder, customer, owner, admin))
 	post("/api/orders/:id/cancel", http.StatusOK, a.user(a.cancelOrder, customer, owner, admin))
 

@@ -15,7 +15,7 @@ type metrics struct {
 }
 
 // newMetrics returns the metrics, registered with reg. A nil reg gives metrics that count and are shown nowhere.
-func newMetrics(reg prometheus.Registerer) (*metrics, error) {
+func newMetrics(reg prometheus.Registerer, watchers func() int) (*metrics, error) {
 	orders := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "speedybites_orders_total",
 		Help: "Orders that reached a status, as this process answered it; every one begins as placed.",
@@ -41,7 +41,10 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	if reg == nil {
 		return m, nil
 	}
-	return m, errors.Join(reg.Register(orders), reg.Register(replays), reg.Register(conflicts))
+	watching := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "speedybites_order_watchers", Help: "Open streams of the events of an order.",
+	}, func() float64 { return float64(watchers()) })
+	return m, errors.Join(reg.Register(orders), reg.Register(replays), reg.Register(conflicts), reg.Register(watching))
 }
 
 // reached counts an order that was given a status.

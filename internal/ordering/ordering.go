@@ -123,18 +123,21 @@ type Service struct {
 	cfg     Config
 	metrics *metrics
 	flight  flight
+
+	watchers watchers
 }
 
-// New returns the orders kept in db; it fails when cfg is not usable.
+// New returns the orders kept in db; it fails when cfg is not usable. Close ends it.
 func New(db *postgres.DB, cfg Config) (*Service, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("ordering: %w", err)
 	}
-	m, err := newMetrics(cfg.Registerer)
-	if err != nil {
+	s := &Service{db: db, cfg: cfg, watchers: watchers{listen: db.Listen}}
+	var err error
+	if s.metrics, err = newMetrics(cfg.Registerer, s.Watchers); err != nil {
 		return nil, fmt.Errorf("ordering: metrics: %w", err)
 	}
-	return &Service{db: db, cfg: cfg, metrics: m}, nil
+	return s, nil
 }
 
 // Place places an order for the actor, exactly once however often the transaction has to be repeated. The key is the

@@ -280,7 +280,7 @@ func (f *families) of(server string) *metrics {
 	for _, t := range possibleTransitions {
 		m.transitions.WithLabelValues(server, label(t[0]), label(t[1]))
 	}
-	for _, purpose := range []string{dialPool, dialProber, dialCancel} {
+	for _, purpose := range []string{dialPool, dialProber, dialCancel, dialListener} {
 		for _, outcome := range dialOutcomes {
 			m.dials(purpose, outcome)
 		}
@@ -323,6 +323,8 @@ const (
 	dialPool   = "pool"
 	dialProber = "prober"
 	dialCancel = "cancel"
+	// dialListener is Listen's.
+	dialListener = "listener"
 )
 
 var dialOutcomes = []string{"ok", "refused", "timeout", "dns", "reset", "other"}
