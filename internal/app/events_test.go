@@ -33,7 +33,7 @@ func (s *service) watch(ctx context.Context, orderID, last string, header ...str
 	for i := 0; i+1 < len(header); i += 2 {
 		req.Header.Set(header[i], header[i+1])
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := http.DefaultClient.Do(req) //nolint:bodyclose // the reader below does
 	if err != nil {
 		s.t.Error(err)
 		return 0, nil

@@ -104,7 +104,7 @@ func waitForLook(ctx context.Context, look <-chan struct{}, pause time.Duration,
 	return nil
 }
 
-func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d) }
+func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d) } //nolint:gosec // not a secret
 
 const selectEvents = `SELECT order_id, seq, status, at FROM order_events WHERE order_id = $1 AND seq > $2 ORDER BY seq`
 
