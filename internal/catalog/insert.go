@@ -34,10 +34,7 @@ func (p *restaurantInsert) run(ctx context.Context, tx *postgres.Tx) error {
 		QueryRow(scanTimes(&r.CreatedAt, &r.UpdatedAt))
 	err := audit.Queue(b, audit.Entry{
 		OperationID: p.operation, Actor: p.by, Action: "create", Entity: "restaurant", EntityID: r.ID,
-		After: restaurantAfter{
-			ID: r.ID, OwnerID: r.OwnerID, Name: r.Name, Cuisine: r.Cuisine, Description: r.Description,
-			Address: r.Address, Open: r.Open,
-		},
+		After: newRestaurantAfter(*r),
 	})
 	if err != nil {
 		return err
@@ -61,7 +58,7 @@ RETURNING created_at, updated_at`
 func (p *menuItemInsert) run(ctx context.Context, tx *postgres.Tx) error {
 	var owner uuid.UUID
 	// The lock is the foreign key's own, taken early: the restaurant cannot go between the check and the insert.
-	err := tx.QueryRow(ctx, `SELECT owner_id FROM restaurants WHERE id = $1 FOR KEY SHARE`, p.item.RestaurantID).
+	err := tx.QueryRow(ctx, `SELECT owner_id FROM restaurants WHERE id = $1 AND deleted_at IS NULL FOR KEY SHARE`, p.item.RestaurantID).
 		Scan(&owner)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return ErrNotFound
@@ -69,7 +66,7 @@ func (p *menuItemInsert) run(ctx context.Context, tx *postgres.Tx) error {
 	if err != nil {
 		return err
 	}
-	if p.by.Role != roleAdmin && (p.by.Role != roleOwner || p.by.ID != owner) {
+	if !mayChange(p.by, owner) {
 		return ErrForbidden
 	}
 	m := &p.item
@@ -78,10 +75,7 @@ func (p *menuItemInsert) run(ctx context.Context, tx *postgres.Tx) error {
 		QueryRow(scanTimes(&m.CreatedAt, &m.UpdatedAt))
 	err = audit.Queue(b, audit.Entry{
 		OperationID: p.operation, Actor: p.by, Action: "create", Entity: "menuItem", EntityID: m.ID,
-		After: menuItemAfter{
-			ID: m.ID, RestaurantID: m.RestaurantID, Name: m.Name, Description: m.Description, PriceCents: m.PriceCents,
-			Currency: m.Currency, Available: m.Available,
-		},
+		After: newMenuItemAfter(*m),
 	})
 	if err != nil {
 		return err
@@ -97,7 +91,7 @@ func scanTimes(created, updated *time.Time) func(pgx.Row) error {
 	}
 }
 
-// restaurantAfter and menuItemAfter are what the audit log says about a new restaurant and a new menu item.
+// restaurantAfter and menuItemAfter are what the audit log says about a restaurant and a menu item.
 type restaurantAfter struct {
 	ID          uuid.UUID `json:"id"`
 	OwnerID     uuid.UUID `json:"ownerId"`
@@ -116,4 +110,18 @@ type menuItemAfter struct {
 	PriceCents   int64     `json:"priceCents"`
 	Currency     string    `json:"currency"`
 	Available    bool      `json:"available"`
+}
+
+func newRestaurantAfter(r Restaurant) restaurantAfter {
+	return restaurantAfter{
+		ID: r.ID, OwnerID: r.OwnerID, Name: r.Name, Cuisine: r.Cuisine, Description: r.Description, Address: r.Address,
+		Open: r.Open,
+	}
+}
+
+func newMenuItemAfter(m MenuItem) menuItemAfter {
+	return menuItemAfter{
+		ID: m.ID, RestaurantID: m.RestaurantID, Name: m.Name, Description: m.Description, PriceCents: m.PriceCents,
+		Currency: m.Currency, Available: m.Available,
+	}
 }

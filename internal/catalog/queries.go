@@ -4,6 +4,7 @@ package catalog
 func Queries() []string {
 	return []string{
 		"catalog.restaurants", "catalog.restaurant", "catalog.menu", "catalog.create_restaurant",
-		"catalog.create_menu_item",
+		"catalog.create_menu_item", "catalog.update_restaurant", "catalog.delete_restaurant", "catalog.update_menu_item",
+		"catalog.delete_menu_item",
 	}
 }

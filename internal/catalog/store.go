@@ -31,7 +31,7 @@ type filter struct {
 const selectRestaurantsSQL = `
 SELECT ` + restaurantColumns + `
 FROM restaurants
-WHERE id > $1
+WHERE id > $1 AND deleted_at IS NULL
   AND ($2 = '' OR name ILIKE $2 OR cuisine ILIKE $2 OR description ILIKE $2)
   AND ($3 = '' OR lower(cuisine) = lower($3))
 ORDER BY id
@@ -55,7 +55,7 @@ func containsPattern(s string) string {
 }
 
 func selectRestaurant(ctx context.Context, q postgres.Querier, id uuid.UUID) (Restaurant, error) {
-	rows, err := q.Query(ctx, `SELECT `+restaurantColumns+` FROM restaurants WHERE id = $1`, id)
+	rows, err := q.Query(ctx, `SELECT `+restaurantColumns+` FROM restaurants WHERE id = $1 AND deleted_at IS NULL`, id)
 	if err != nil {
 		return Restaurant{}, err
 	}
@@ -66,12 +66,14 @@ func selectRestaurant(ctx context.Context, q postgres.Querier, id uuid.UUID) (Re
 	return r, err
 }
 
+const menuItemColumns = `m.id, m.restaurant_id, m.name, m.description, m.price_cents, m.currency, m.available, m.image_url,
+       m.created_at, m.updated_at`
+
 // The join makes an unknown restaurant (no row) differ from an empty menu (one row without an item).
 const selectMenuSQL = `
-SELECT m.id, m.restaurant_id, m.name, m.description, m.price_cents, m.currency, m.available, m.image_url,
-       m.created_at, m.updated_at
+SELECT ` + menuItemColumns + `
 FROM restaurants r LEFT JOIN menu_items m ON m.restaurant_id = r.id
-WHERE r.id = $1
+WHERE r.id = $1 AND r.deleted_at IS NULL
 ORDER BY m.id`
 
 func selectMenu(ctx context.Context, q postgres.Querier, restaurant uuid.UUID) ([]MenuItem, error) {

@@ -248,8 +248,8 @@ func TestAttack(t *testing.T) {
 	}
 	got := b.series(t)
 	t.Logf("series: %d before, %d after", start, got)
-	if got > 1200 {
-		t.Errorf("got %d series, want 1200 at most", got)
+	if got > 1800 {
+		t.Errorf("got %d series, want 1800 at most", got)
 	}
 	total := 0.0
 	for name, value := range b.samples(t) {

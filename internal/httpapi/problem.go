@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -83,6 +84,7 @@ var problems = []struct {
 	{errForbidden, problem{403, "Your role may not do this", "", 0}},
 
 	{catalog.ErrNotFound, problem{404, "There is no such restaurant or menu item", "", 0}},
+	{catalog.ErrVersion, problem{412, "It was changed in the meantime: read it again", "", 0}},
 	{catalog.ErrForbidden, problem{403, "Only the restaurant's owner or an admin may do this", "", 0}},
 	{ordering.ErrNotFound, problem{404, "There is no such order", "", 0}},
 	{ordering.ErrIllegalStep, problem{409, "The order cannot go to this status from the one it has", "", 0}},
@@ -187,20 +189,65 @@ func (a *api) problem(c *gin.Context, p problem, details validation.Errors) erro
 	return a.json(c, p.code, view)
 }
 
-// json answers with v. The encoder writes nothing before it has encoded all of v, so an error of it still finds the
-// answer unwritten.
+// json answers with v. It is encoded before anything is written, so an error of it still finds the answer unwritten.
 func (a *api) json(c *gin.Context, code int, v any) error {
+	var body bytes.Buffer
+	enc := json.NewEncoder(&body)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return err
+	}
+	a.writeJSON(c, code, body.Bytes())
+	return nil
+}
+
+func (a *api) writeJSON(c *gin.Context, code int, body []byte) {
 	header := c.Writer.Header()
 	header.Set("Content-Type", "application/json; charset=utf-8")
 	header.Set("X-Content-Type-Options", "nosniff")
+	a.finish(c)
+	c.Status(code)
+	_, _ = c.Writer.Write(body) // a client that is gone is noticed elsewhere
+}
+
+// finish sets what every answer of a handler has.
+func (a *api) finish(c *gin.Context) {
 	if a.draining.Load() {
-		header.Set(connectionHeader, "close")
+		c.Writer.Header().Set(connectionHeader, "close")
 	}
 	tellPosition(c)
-	c.Status(code)
-	enc := json.NewEncoder(c.Writer)
+}
+
+// tagged answers GET with v, which etag names; "" takes the digest of what is sent. A client that has it already is told
+// so by 304.
+func (a *api) tagged(c *gin.Context, etag string, v any) error {
+	var body bytes.Buffer
+	enc := json.NewEncoder(&body)
 	enc.SetEscapeHTML(false)
-	return enc.Encode(v)
+	if err := enc.Encode(v); err != nil {
+		return err
+	}
+	if etag == "" {
+		etag = digest(body.Bytes())
+	}
+	header := c.Writer.Header()
+	header.Set(headerETag, etag)
+	header.Set("Cache-Control", "no-cache") // keep it, and ask whether it still holds
+	if unchanged(c.Request.Header, etag) {
+		a.finish(c)
+		c.Status(http.StatusNotModified)
+		c.Writer.WriteHeaderNow()
+		return nil
+	}
+	a.writeJSON(c, http.StatusOK, body.Bytes())
+	return nil
+}
+
+// nothing answers 204.
+func (a *api) nothing(c *gin.Context) {
+	a.finish(c)
+	c.Status(http.StatusNoContent)
+	c.Writer.WriteHeaderNow()
 }
 
 func noRoute(*gin.Context) error { return errNoRoute }

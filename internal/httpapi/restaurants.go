@@ -65,7 +65,7 @@ func (a *api) listRestaurants(c *gin.Context) error {
 	if err != nil {
 		return fmt.Errorf("list restaurants: %w", err)
 	}
-	return a.json(c, http.StatusOK, viewPage(list, viewRestaurant, next))
+	return a.tagged(c, "", viewPage(list, viewRestaurant, next))
 }
 
 func (a *api) restaurant(c *gin.Context) error {
@@ -77,7 +77,7 @@ func (a *api) restaurant(c *gin.Context) error {
 	if err != nil {
 		return fmt.Errorf("restaurant %s: %w", id, err)
 	}
-	return a.json(c, http.StatusOK, viewRestaurant(r))
+	return a.tagged(c, tag(r.Version()), viewRestaurant(r))
 }
 
 type restaurantRequest struct {
@@ -100,6 +100,7 @@ func (a *api) createRestaurant(c *gin.Context, who accounts.Principal) error {
 		return fmt.Errorf("create restaurant: %w", err)
 	}
 	c.Writer.Header().Set("Location", "/api/restaurants/"+r.ID.String())
+	c.Writer.Header().Set(headerETag, tag(r.Version()))
 	return a.json(c, http.StatusCreated, viewRestaurant(r))
 }
 
@@ -112,7 +113,7 @@ func (a *api) menu(c *gin.Context) error {
 	if err != nil {
 		return fmt.Errorf("menu of restaurant %s: %w", id, err)
 	}
-	return a.json(c, http.StatusOK, listView[menuItemView]{Data: viewAll(items, viewMenuItem)})
+	return a.tagged(c, "", listView[menuItemView]{Data: viewAll(items, viewMenuItem)})
 }
 
 type menuItemRequest struct {
@@ -138,5 +139,6 @@ func (a *api) createMenuItem(c *gin.Context, who accounts.Principal) error {
 	if err != nil {
 		return fmt.Errorf("create menu item of restaurant %s: %w", id, err)
 	}
+	c.Writer.Header().Set(headerETag, tag(item.Version()))
 	return a.json(c, http.StatusCreated, viewMenuItem(item))
 }

@@ -51,6 +51,11 @@ func (a *api) routes(e *gin.Engine) {
 		a.metrics.add(http.MethodPost, path, success, http.StatusServiceUnavailable)
 	}
 
+	change := func(method, path string, success int, h gin.HandlerFunc) {
+		e.Handle(method, path, h)
+		a.metrics.add(method, path, success, http.StatusServiceUnavailable)
+	}
+
 	e.Use(a.begin, a.accessLog, a.recoverPanic, a.limit)
 	e.NoRoute(a.public(noRoute))
 	e.NoMethod(a.public(noMethod))
@@ -65,8 +70,13 @@ func (a *api) routes(e *gin.Engine) {
 	get("/api/restaurants", a.public(a.listRestaurants))
 	post("/api/restaurants", http.StatusCreated, a.user(a.createRestaurant, owner, admin))
 	get("/api/restaurants/:id", a.public(a.restaurant))
+	change(http.MethodPatch, "/api/restaurants/:id", http.StatusOK, a.user(a.updateRestaurant, owner, admin))
+	change(http.MethodDelete, "/api/restaurants/:id", http.StatusNoContent, a.user(a.deleteRestaurant, owner, admin))
 	get("/api/restaurants/:id/menu", a.public(a.menu))
 	post("/api/restaurants/:id/menu", http.StatusCreated, a.user(a.createMenuItem, owner, admin))
+
+	change(http.MethodPatch, "/api/menu-items/:id", http.StatusOK, a.user(a.updateMenuItem, owner, admin))
+	change(http.MethodDelete, "/api/menu-items/:id", http.StatusNoContent, a.user(a.deleteMenuItem, owner, admin))
 
 	post("/api/orders", http.StatusCreated, a.user(a.placeOrder, customer))
 	get("/api/orders", a.user(a.listOrders, customer, owner, admin))

@@ -35,6 +35,9 @@ speedybites_idempotency_conflicts_total{reason="reused"} REUSED
 # HELP speedybites_idempotent_replays_total Orders answered again because their Idempotency-Key had placed them before.
 # TYPE speedybites_idempotent_replays_total counter
 speedybites_idempotent_replays_total REPLAYS
+# HELP speedybites_order_watchers Open streams of the events of an order.
+# TYPE speedybites_order_watchers gauge
+speedybites_order_watchers 0
 # HELP speedybites_orders_total Orders that reached a status, as this process answered it; every one begins as placed.
 # TYPE speedybites_orders_total counter
 speedybites_orders_total{status="accepted"} 0

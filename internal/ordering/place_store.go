@@ -64,7 +64,7 @@ type menuItem struct {
 const selectWanted = `
 SELECT r.open, m.id, m.name, m.price_cents, m.currency, m.available
 FROM restaurants r LEFT JOIN menu_items m ON m.restaurant_id = r.id AND m.id = ANY($2)
-WHERE r.id = $1`
+WHERE r.id = $1 AND r.deleted_at IS NULL`
 
 func queueMenu(b *pgx.Batch, n NewOrder, m *menu) {
 	ids := make([]uuid.UUID, len(n.Items))
