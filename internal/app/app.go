@@ -158,7 +158,7 @@ func New(ctx context.Context, cfg config.Config, opts Options) (_ *App, err erro
 		// The longest that the database layer may take, and a little to answer.
 		RequestTimeout: cfg.Database.StatementTimeout + cfg.Database.OutageGrace + 10*time.Second,
 	}, httpapi.Deps{
-		Logger: a.log, Accounts: users, Catalog: catalog.New(a.db), Orders: a.orders, Health: a.health,
+		Logger: a.log, Accounts: users, Catalog: catalog.New(a.db), Orders: a.orders, Audit: audit.NewReader(a.db), Health: a.health,
 		Tracers: a.telemetry.Tracers(), Registerer: registry, Ops: pages,
 	})
 	if err != nil {

@@ -120,3 +120,80 @@ func TestLostUpdate(t *testing.T) {
 		t.Errorf("answers: %v, want one 200 and 19 times 412", statuses)
 	}
 }
+
+// TestAudit lists changes over HTTP: for admins only, by entity, id and actor, page by page.
+func TestAudit(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Server(t)
+	s := start(t, server.URL())
+	k := s.kitchen()
+	for i := range 5 {
+		s.call("PATCH", "/api/restaurants/"+k.restaurantID, map[string]any{"name": fmt.Sprint("Name ", i)}, k.owner...)
+	}
+	conn := connect(t, server.AdminURL(""))
+	token := s.register("owner")
+	if _, err := conn.Exec(t.Context(), "update users set role = 'admin' where id = (select id from users order by id desc limit 1)"); err != nil {
+		t.Fatal(err)
+	}
+	if a := s.call("GET", "/api/audit", nil, "Authorization", "Bearer "+token); a.status != http.StatusForbidden {
+		t.Errorf("an owner: %d", a.status)
+	}
+	var email string
+	if err := conn.QueryRow(t.Context(), "select email from users where role = 'admin'").Scan(&email); err != nil {
+		t.Fatal(err)
+	}
+	var session struct{ Token string }
+	s.call("POST", "/api/auth/login", map[string]any{"email": email, "password": "correct horse"}).decode(t, &session)
+	admin := []string{"Authorization", "Bearer " + session.Token}
+
+	type record struct {
+		ID, Action, Entity, EntityID, ActorRole string
+		ActorID                                 *string
+		Before, After                           map[string]any
+	}
+	list := func(query string) (all []record) {
+		t.Helper()
+		cursor := ""
+		for pages := 0; pages < 50; pages++ {
+			var page struct {
+				Data       []record
+				NextCursor *string
+			}
+			a := s.call("GET", "/api/audit?limit=2&"+query+cursor, nil, admin...)
+			a.decode(t, &page)
+			if a.status != http.StatusOK || len(page.Data) > 2 {
+				t.Fatalf("%s: %d %s", query, a.status, a.body)
+			}
+			all = append(all, page.Data...)
+			if page.NextCursor == nil {
+				return all
+			}
+			cursor = "&cursor=" + *page.NextCursor
+		}
+		t.Fatalf("%s: no end", query)
+		return nil
+	}
+	all := list("entityId=" + k.restaurantID)
+	if len(all) != 6 || all[0].Action != "update" || all[5].Action != "create" || all[0].Before["name"] != "Name 3" || all[0].After["name"] != "Name 4" || all[5].Before != nil {
+		t.Errorf("changes of the restaurant: %+v", all)
+	}
+	for i := range all[1:] {
+		if all[i].ID <= all[i+1].ID {
+			t.Errorf("not newest first: %s before %s", all[i].ID, all[i+1].ID)
+		}
+	}
+	if got := list("entity=menuItem"); len(got) != 1 || got[0].EntityID != k.menuItemID {
+		t.Errorf("menu items: %+v", got)
+	}
+	if got := list("actorId=" + *all[0].ActorID); len(got) != 8 { // registered, restaurant, item, five changes
+		t.Errorf("the owner's changes: %+v", got)
+	}
+	if got := list("entity=restaurant&actorId=" + k.menuItemID); len(got) != 0 {
+		t.Errorf("nobody's changes: %+v", got)
+	}
+	for _, query := range []string{"entityId=x", "actorId=1", "limit=0", "cursor=x", "entity=" + strings.Repeat("x", 61)} {
+		if a := s.call("GET", "/api/audit?"+query, nil, admin...); a.status != http.StatusUnprocessableEntity || !strings.Contains(a.body, query[:strings.IndexByte(query, '=')]) {
+			t.Errorf("%s: %d %s", query, a.status, a.body)
+		}
+	}
+}

@@ -91,5 +91,5 @@ func encode(v any) ([]byte, error) {
 
 // Queries returns the names of all queries that this package makes, as the database layer's metrics and spans have them.
 func Queries() []string {
-	return []string{"audit.relay", "audit.recover", "audit.record", "audit.measure"}
+	return []string{"audit.relay", "audit.recover", "audit.record", "audit.measure", "audit.list"}
 }

@@ -23,6 +23,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"speedybites/internal/accounts"
+	"speedybites/internal/audit"
 	"speedybites/internal/catalog"
 	"speedybites/internal/httpapi"
 	"speedybites/internal/ordering"
@@ -104,6 +105,7 @@ func setup(tb testing.TB, cfg httpapi.Config, with ...func(*httpapi.Deps)) (*htt
 		Accounts:   newAccounts(tb),
 		Catalog:    catalog.New(nil),
 		Orders:     newOrders(tb),
+		Audit:      audit.NewReader(nil),
 		Health:     func() httpapi.Health { return b.health },
 		Tracers:    sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(b.spans)),
 		Registerer: b.metrics,

@@ -39,6 +39,19 @@ func (q *query) text(name string) string {
 	return value
 }
 
+// id returns a parameter that is an id; uuid.Nil when it is absent.
+func (q *query) id(name string) uuid.UUID {
+	value := q.values.Get(name)
+	if value == "" {
+		return uuid.Nil
+	}
+	id, err := parseID(value)
+	if err != nil {
+		q.wrong.Add(name, idProblem(value))
+	}
+	return id
+}
+
 // page returns limit and cursor; limit 0 when it is absent.
 func (q *query) page() (limit int, cursor string) {
 	cursor = q.text("cursor")

@@ -17,6 +17,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"go.opentelemetry.io/otel/trace/noop"
 
+	"speedybites/internal/audit"
 	"speedybites/internal/catalog"
 	"speedybites/internal/httpapi"
 	"speedybites/internal/postgres"
@@ -199,7 +200,7 @@ func TestMetricsRegisteredTwice(t *testing.T) {
 	t.Parallel()
 	_, b := setup(t, httpapi.Config{})
 	_, err := httpapi.New(httpapi.Config{}, httpapi.Deps{
-		Logger: slog.New(slog.DiscardHandler), Accounts: newAccounts(t), Catalog: catalog.New(nil), Orders: newOrders(t),
+		Logger: slog.New(slog.DiscardHandler), Accounts: newAccounts(t), Catalog: catalog.New(nil), Orders: newOrders(t), Audit: audit.NewReader(nil),
 		Health: func() httpapi.Health { return httpapi.Health{} }, Registerer: b.metrics,
 	})
 	if err == nil {

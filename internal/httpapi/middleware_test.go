@@ -15,6 +15,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
 
+	"speedybites/internal/audit"
 	"speedybites/internal/catalog"
 	"speedybites/internal/httpapi"
 )
@@ -287,6 +288,7 @@ func benchmarkMiddleware(b *testing.B, tracers trace.TracerProvider) {
 		Accounts:   newAccounts(b),
 		Catalog:    catalog.New(nil),
 		Orders:     newOrders(b),
+		Audit:      audit.NewReader(nil),
 		Health:     func() httpapi.Health { return httpapi.Health{} },
 		Tracers:    tracers,
 		Registerer: prometheus.NewRegistry(),

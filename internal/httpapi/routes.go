@@ -86,6 +86,8 @@ func (a *api) routes(e *gin.Engine) {
 	post("/api/orders/:id/status", http.StatusOK, a.user(a.stepOrder, customer, owner, admin))
 	post("/api/orders/:id/cancel", http.StatusOK, a.user(a.cancelOrder, customer, owner, admin))
 
+	get("/api/audit", a.user(a.listAudit, admin))
+
 	for path, page := range a.deps.Ops {
 		e.GET(path, a.ops(page))
 	}

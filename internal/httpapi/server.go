@@ -17,6 +17,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"speedybites/internal/accounts"
+	"speedybites/internal/audit"
 	"speedybites/internal/catalog"
 	"speedybites/internal/ordering"
 )
@@ -108,6 +109,7 @@ type Deps struct {
 	Accounts *accounts.Service
 	Catalog  *catalog.Service
 	Orders   *ordering.Service
+	Audit    *audit.Reader
 	// Health answers from memory, at once, whatever state the database is in.
 	Health func() Health
 	// Tracers makes the spans of requests; nil makes none.
@@ -121,7 +123,7 @@ type Deps struct {
 }
 
 func (d Deps) validate() error {
-	if d.Logger == nil || d.Accounts == nil || d.Catalog == nil || d.Orders == nil || d.Health == nil {
+	if d.Logger == nil || d.Accounts == nil || d.Catalog == nil || d.Orders == nil || d.Audit == nil || d.Health == nil {
 		return errors.New("a dependency is missing")
 	}
 	return nil

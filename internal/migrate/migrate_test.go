@@ -166,12 +166,13 @@ func TestFilesKeepTheRules(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		up, down, ok := strings.Cut(string(text), "-- +goose Down")
+		body, alone := strings.CutPrefix(string(text), "-- +goose NO TRANSACTION\n")
+		up, down, ok := strings.Cut(body, "-- +goose Down")
 		if !ok || !strings.HasPrefix(up, "-- +goose Up") {
 			t.Errorf("%s: wants an Up and a Down part", name)
 		}
 		for _, part := range []string{up, down} {
-			if !strings.Contains(part, "lock_timeout") {
+			if !strings.Contains(part, "lock_timeout") && (!alone || !strings.Contains(part, "CONCURRENTLY")) {
 				t.Errorf("%s: a part sets no lock_timeout", name)
 			}
 		}
