@@ -58,10 +58,10 @@ func (l *limits) takeLarge() bool {
 func (l *limits) releaseLarge() { <-l.large }
 
 // limit refuses requests at once when too many are being answered. Probes and operators are always answered: they need to
-// know.
+// know. Streams last, and have a bound of their own (ordering.ErrTooManyWatchers).
 func (a *api) limit(c *gin.Context) {
 	switch c.FullPath() {
-	case pathHealth, pathLivez, pathReadyz:
+	case pathHealth, pathLivez, pathReadyz, pathOrderEvents:
 		return
 	}
 	if a.forOperator(c) {

@@ -22,7 +22,7 @@ func requests() layout {
 					Links(runbooks("SpeedyBitesLatencyBudgetBurnFast")).Span(24)),
 			heading("By route", routeTable(), rateByRoute(), failingByRoute(), slowByRoute()),
 			heading("Turned away and broken", rejectedByReason(), panicsByRoute(), clientConnections(), requestsInFlight(), answerSizes()),
-			heading("Orders", ordersPlaced(), repeatedOrders(), conflictingKeys()),
+			heading("Orders", ordersPlaced(), repeatedOrders(), conflictingKeys(), orderWatchers()),
 			heading("Load balancer", balancedServers(), balancedAnswers(), balancerTrouble()),
 		},
 	}
@@ -253,7 +253,8 @@ func ordersPlaced() *timeseries.PanelBuilder {
 		OverrideByName("delivered", []property{coloured(good)}).
 		OverrideByName("cancelled", []property{coloured(serious)}).
 		OverrideByName("rejected", []property{coloured(bad)}).
-		Links(see("http"))
+		Links(see("http")).
+		Span(6)
 }
 
 func repeatedOrders() panel {
@@ -262,7 +263,8 @@ func repeatedOrders() panel {
 		"many: answers get lost between here and the clients, or clients give up too early.",
 		"compare with the response times and with the load balancer.",
 	), count, line("replays", `sum(increase(speedybites_idempotent_replays_total{$here}[$__rate_interval]))`)).
-		Links(see("http"))
+		Links(see("http")).
+		Span(6)
 }
 
 func conflictingKeys() panel {
@@ -272,7 +274,18 @@ func conflictingKeys() panel {
 			"answered.",
 		"tell the client's makers; the access lines in app.log have the user agent.",
 	), count, line("{{reason}}", `sum by (reason) (increase(speedybites_idempotency_conflicts_total{$here}[$__rate_interval]))`)).
-		Links(see("logs"))
+		Links(see("logs")).
+		Span(6)
+}
+
+func orderWatchers() panel {
+	return areas("Open streams of an order's events", says(
+		"in step with the orders that are under way.",
+		"near 5000 on one instance: one more is refused. A drop to nothing is a restart; the streams come back by themselves.",
+		"compare with the orders by status, and with the connections on the runtime dashboard.",
+	), count, line("{{instance}}", `sum by (instance) (speedybites_order_watchers{$here})`)).
+		Links(see("runtime")).
+		Span(6)
 }
 
 const noBalancer = "No load balancer is scraped."
