@@ -27,7 +27,13 @@ func (db *DB) Listen(ctx context.Context, channel string, notify func(payload st
 			}
 			db.primary.log.LogAttrs(ctx, slog.LevelInfo, "not listening for notifications", slog.String("channel", channel), slog.Any("error", err))
 		}
-		_ = await(ctx, db.primary.monitor.View().Changed, listenLook) // ctx's end is seen above
+		timer := time.NewTimer(listenLook)
+		select {
+		case <-db.primary.monitor.View().Changed:
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		timer.Stop()
 	}
 }
 
