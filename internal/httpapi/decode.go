@@ -37,7 +37,10 @@ func (a *api) decode(c *gin.Context, dst any) error {
 
 // decodeNothing is decode for a request that needs no body: none is as good as an empty object, anything else a mistake.
 func (a *api) decodeNothing(c *gin.Context) error {
-	body, err := a.readBody(c)
+	body, large, err := a.readBody(c)
+	if large {
+		defer a.limits.releaseLarge()
+	}
 	if err != nil || len(body) == 0 {
 		return err
 	}
