@@ -154,7 +154,7 @@ func TestAudit(t *testing.T) {
 	list := func(query string) (all []record) {
 		t.Helper()
 		cursor := ""
-		for pages := 0; pages < 50; pages++ {
+		for range 50 {
 			var page struct {
 				Data       []record
 				NextCursor *string
