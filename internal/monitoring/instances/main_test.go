@@ -25,7 +25,6 @@ import (
 	"speedybites/internal/dbtest"
 	"speedybites/internal/demo"
 	"speedybites/internal/load"
-	"speedybites/internal/localpg"
 	"speedybites/internal/migrate"
 	"speedybites/internal/monitoring/compose"
 	"speedybites/internal/monitoring/localstack"
@@ -248,7 +247,7 @@ func underLoad(t *testing.T, base string, rate int, f func(*load.Ledger)) *load.
 }
 
 // settle holds the ledger against the database. Requests that failed are counted, and are for the caller to judge.
-func settle(t *testing.T, server *localpg.Server, ledger *load.Ledger) {
+func settle(t *testing.T, server interface{ AdminURL(database string) string }, ledger *load.Ledger) {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), server.AdminURL(""))
 	if err != nil {

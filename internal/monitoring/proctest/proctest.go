@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"sync"
 	"syscall"
@@ -50,18 +51,30 @@ func (o *output) String() string {
 	return o.text.String()
 }
 
-// Start runs a program until the test ends.
+// Start runs a program until the test ends, also if the test is killed then (see [Tie]).
+//
+// It is waited for on a thread of its own: Linux takes the end of the thread that forked for ours (golang/go#27505).
 func Start(tb testing.TB, cmd *exec.Cmd) *Process {
 	tb.Helper()
 	p := &Process{cmd: cmd, output: &output{}, ended: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = p.output, p.output
-	if err := cmd.Start(); err != nil {
+	if cmd.SysProcAttr == nil {
+		Tie(cmd, syscall.SIGKILL)
+	}
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			p.err = cmd.Wait()
+			close(p.ended)
+		}
+	}()
+	if err := <-started; err != nil {
 		tb.Fatal(err)
 	}
-	go func() {
-		p.err = cmd.Wait()
-		close(p.ended)
-	}()
 	tb.Cleanup(func() {
 		p.Stop(tb, syscall.SIGKILL)
 		if tb.Failed() {
