@@ -1,5 +1,5 @@
 // Package instances_test runs several instances of the service as processes, on one database: behind the shipped balancer,
-// and behind the documented pgbouncer.
+// behind the documented pgbouncer, and on a cluster that Patroni runs.
 package instances_test
 
 import (
