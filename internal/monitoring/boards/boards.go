@@ -7,6 +7,7 @@
 //	queries.go      the kinds of queries, and the selectors that queries share
 //	looks.go        thresholds, words for values, colours
 //	links.go        runbooks, other dashboards, traces, logs
+//	heard.go        which pages Alertmanager does not mute
 //	annotations.go  what is marked on the time axis of every graph
 //
 // The files in dashboards are written from here: go test ./boards -run TestGenerated -update.
@@ -33,11 +34,16 @@ type Board struct {
 	Dashboard Dashboard
 }
 
-// All returns every dashboard, in the order in which people look at them.
-func All() ([]Board, error) {
+// All returns every dashboard, in the order in which people look at them. root is the repository's: what Alertmanager mutes is
+// read from there.
+func All(root string) ([]Board, error) {
+	heard, err := heard(root)
+	if err != nil {
+		return nil, err
+	}
 	var list []Board
 	for _, l := range []layout{
-		overview(), requests(), database(), resilience(), replicas(), objectives(), logsAndAudit(), syntheticQueries(), processes(), monitoring(),
+		overview(heard), requests(), database(), resilience(), replicas(), objectives(), logsAndAudit(), syntheticQueries(), processes(), monitoring(),
 	} {
 		d, err := l.build()
 		if err != nil {

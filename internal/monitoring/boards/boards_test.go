@@ -24,7 +24,7 @@ const (
 // all returns every dashboard.
 func all(t *testing.T) []boards.Board {
 	t.Helper()
-	list, err := boards.All()
+	list, err := boards.All(root)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,14 +27,14 @@ const verdict = `
 const breakerNow = `max by (job, instance) (
 	speedybites_circuit_breaker_state{$breaker, state="half_open"} or 2 * speedybites_circuit_breaker_state{$breaker, state="open"})`
 
-func overview() layout {
+func overview(heard string) layout {
 	return layout{
 		name:        "overview",
 		title:       "Overview",
 		description: "Is it us, is it the database, since when? Look here first.",
 		rows: []row{
 			heading("Is it us, is it the database, since when?", verdictTile(), databaseTile(), breakerTile(),
-				instancesTile(), failingTile().Title("Errors"), pagesTile(), waitingTile(), slowTile(), budgetTile()),
+				instancesTile(), failingTile().Title("Errors"), pagesTile(heard), waitingTile(), slowTile(), budgetTile()),
 			heading("What fires, and where", firingAlerts(), instanceTable()),
 			heading("Since when", breakerTimeline(), databaseTimeline(), readyTimeline().Span(12), probeTimeline().Span(12)),
 			heading("What customers get", requestRate().Span(8), failingShare().Span(8), responseTimes().Span(8)),
@@ -137,14 +137,15 @@ func failingTile() *stat.PanelBuilder {
 		Links(append(runbooks("SpeedyBitesErrorBudgetBurnFast"), see("http", "slo")...))
 }
 
-func pagesTile() panel {
+// pagesTile counts the pages of the expression heard.
+func pagesTile(heard string) panel {
 	return tile("Pages firing", says(
 		"none.",
-		"alerts that somebody is paged for, of all instances whatever is chosen above. ALERTING IS DEAD: even the alert that always "+
-			"fires does not, so that nobody will be paged for anything.",
+		"pages that somebody hears of, of all instances whatever is chosen above; what their cause mutes does not count. ALERTING IS "+
+			"DEAD: even the alert that always fires does not, so that nobody will be paged for anything.",
 		"open the runbook of each from the table below. The one that fired first is most likely the cause.",
 	), count, now("", `
-		count(ALERTS{alertstate="firing", severity="page"})
+		count(`+heard+`)
 		or 0 * max(ALERTS{alertname="Watchdog", alertstate="firing"})
 		or vector(-1)`)).
 		Mappings([]mapping{word(0, "none", good), word(-1, "ALERTING IS DEAD", unknown)}).
