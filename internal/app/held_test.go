@@ -22,10 +22,10 @@ import (
 )
 
 // TestThousandsHeld has 5,000 requests arrive while the database is away for 8 s, every fifth an order. All are answered
-// as if nothing had been, the database is not met by all of them at once, and then the service is as small as before.
+// as if nothing had been, the database is not met by all of them at once, and then the service is as small as before. It
+// does not run beside other tests, which would feel it.
 func TestThousandsHeld(t *testing.T) {
 	pgtest.Slow(t)
-	t.Parallel()
 	const (
 		requests = 5000
 		outage   = 8 * time.Second

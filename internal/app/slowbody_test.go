@@ -15,10 +15,9 @@ import (
 )
 
 // TestSlowBodies has 500 clients that nobody knows send nearly the largest body that is taken, and stop before its end.
-// Together they would hold a gigabyte. Meanwhile others order.
+// Together they would hold a gigabyte. Meanwhile others order. It does not run beside other tests, which would feel it.
 func TestSlowBodies(t *testing.T) {
 	pgtest.Slow(t)
-	t.Parallel()
 	const (
 		clients = 500
 		size    = 1 << 20
