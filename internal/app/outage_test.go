@@ -245,10 +245,16 @@ func TestSaturation(t *testing.T) {
 	}
 	wg.Wait()
 	close(answers)
+	displaced := 0
 	for a := range answers {
-		if a.status != 200 {
+		if capacityAnswer(a) {
+			displaced++
+		} else if a.status != 200 {
 			t.Errorf("a waiter got %d %s", a.status, a.body)
 		}
+	}
+	if displaced > 2 { // by the loops of the service itself, whose queries are writes
+		t.Errorf("%d waiters got no answer", displaced)
 	}
 	if h, _ := s.health(); h.CircuitBreaker.State != "CLOSED" || h.CircuitBreaker.FailureCount != 0 || h.Database.WaitingQueue != 0 {
 		t.Errorf("after the lock: %+v", h)
