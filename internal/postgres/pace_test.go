@@ -32,43 +32,42 @@ func TestPace(t *testing.T) {
 	}
 
 	start()
-	move(4, 300*time.Millisecond) // the first one begins the measurement
+	move(4, 10*time.Second) // the first ones are no measure
+	move(3, time.Second)
 	check("after three turns", 10_000, true)
 	start()
-	move(100, 4*time.Millisecond)
-	check("after less than half a second", 10_000, true)
+	move(4+100, 20*time.Millisecond)
+	check("after two seconds", 10_000, true)
 
 	start()
-	move(9, 100*time.Millisecond)
-	check("half known, twice the time allowed", 199, true)
-	check("half known, more", 200, false)
+	move(4+10, 300*time.Millisecond) // 33 turns in the time allowed
+	check("half known, twice the time allowed", 65, true)
+	check("half known, more", 66, false)
 
 	start()
-	move(21, 100*time.Millisecond)
+	move(4+30, 100*time.Millisecond)
 	check("three quarters of the time allowed", 74, true)
 	check("more, the first", 75, true)
 	check("more, the second", 75, true)
 	check("more, without turns meanwhile", 75, false)
-	for range 2 { // seven for eight
-		for range 8 {
-			move(1, 100*time.Millisecond)
-			check("near the time allowed, after a turn", 90, p.credit >= eighths)
-		}
+	for range 16 { // seven for eight
+		move(1, 100*time.Millisecond)
+		check("near the time allowed, after a turn", 90, p.credit >= eighths)
 	}
 	if p.credit >= eighths {
 		t.Errorf("after 16 turns and as many queries %d eighths are left", p.credit)
 	}
 	move(16, 100*time.Millisecond)
 	check("more than the time allowed", 100, false)
-	if p.takes(9, time.Second, now) || !p.takes(6, time.Second, now) {
+	if p.takes(10, time.Second, now) || !p.takes(6, time.Second, now) {
 		t.Error("the time allowed is not the caller's")
 	}
-	check("a stuck queue", 1, true)
+	check("a queue of one", 1, true)
 	now = now.Add(10_000 * time.Hour)
 	check("a queue that has been stuck for a year", 1, false)
 
 	start()
-	move(100, 100*time.Millisecond)
+	move(4+100, 100*time.Millisecond)
 	now = now.Add(5 * time.Second)
 	move(400, 5*time.Millisecond)
 	check("the pace has changed", 650, true)
@@ -126,16 +125,16 @@ func TestTooSlow(t *testing.T) {
 	})
 
 	bubble("WhatWouldMissItsDeadline", func(t *testing.T) {
-		c := steady(t, newGate(1, 1000, 20*time.Second), reading)
+		c := steady(t, newGate(1, 1000, 7*time.Second), reading)
 		short, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		if w := c.enter(short, reading, 0); !errors.Is(w.err(), errTooSlow) {
 			t.Errorf("a caller with a second, behind 24: got %v", w.err())
 		}
-		long, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		long, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
 		if w := c.enter(long, reading, 100*time.Millisecond); !w.waits() {
-			t.Errorf("a caller with ten seconds: got %v", w.err())
+			t.Errorf("a caller with five seconds: got %v", w.err())
 		}
 		time.Sleep(time.Minute)
 	})
@@ -199,6 +198,41 @@ func TestTooSlow(t *testing.T) {
 		if n := c.refused(); n > 0 {
 			t.Errorf("%d queries were refused", n)
 		}
+	})
+
+	// A server that has just come back is slow with the first query of each session, and 800 have waited for it.
+	bubble("NobodyAfterAnOutage", func(t *testing.T) {
+		g := newGate(20, 1000, 10*time.Second)
+		c := &crowd{t: t, g: g}
+		for range 800 {
+			p, err := g.park(reading, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			go func() {
+				time.Sleep(time.Second)
+				if err := g.enter(t.Context(), reading, p); err != nil {
+					t.Errorf("one that was parked: %v", err)
+					return
+				}
+				time.Sleep(10 * time.Millisecond)
+				g.leave()
+			}()
+		}
+		time.Sleep(time.Second - time.Nanosecond)
+		g.rampUp()
+		for range 20 {
+			c.enter(t.Context(), writing, 1500*time.Millisecond)
+		}
+		for range 500 { // a hundred a second
+			time.Sleep(10 * time.Millisecond)
+			c.enter(t.Context(), reading, 10*time.Millisecond)
+		}
+		time.Sleep(time.Minute)
+		if n := c.refused(); n > 0 {
+			t.Errorf("%d queries were refused", n)
+		}
+		c.checkEmpty()
 	})
 
 	// The queue stands still for two seconds, and then is faster than before.
