@@ -166,9 +166,13 @@ func TestFirstRun(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	p := serveProgram(t, dir)
-	_, steps, found := strings.Cut(p.out.String(), "Place an order:")
-	if !found {
-		t.Fatalf("no first steps in %q", p.out.String())
+	var steps string
+	// They are printed beside the line that it listens, on another pipe.
+	for deadline := time.Now().Add(time.Minute); !strings.Contains(steps, "deliveryAddress"); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("no first steps in %q", p.out.String())
+		}
+		_, steps, _ = strings.Cut(p.out.String(), "Place an order:")
 	}
 	out, err := exec.CommandContext(t.Context(), "bash", "-c", steps).Output()
 	if err != nil {
