@@ -223,9 +223,7 @@ func (g *gate) admit() {
 	for g.inUse < g.limit && g.queued > 0 {
 		p := g.next()
 		g.inUse++
-		if g.limit == g.full { // a ramp says nothing about what comes after it
-			g.paces[p.class].moved(time.Now())
-		}
+		g.paces[p.class].moved(time.Now())
 		g.vacate(p)
 		close(p.over)
 	}
