@@ -3,8 +3,6 @@ package httpapi
 import (
 	"net/http"
 	"sync/atomic"
-
-	"github.com/gin-gonic/gin"
 )
 
 const (
@@ -56,21 +54,3 @@ func (l *limits) takeLarge() bool {
 }
 
 func (l *limits) releaseLarge() { <-l.large }
-
-// limit refuses requests at once when too many are being answered. Probes and operators are always answered: they need to
-// know. Streams last, and have a bound of their own (ordering.ErrTooManyWatchers).
-func (a *api) limit(c *gin.Context) {
-	switch c.FullPath() {
-	case pathHealth, pathLivez, pathReadyz, pathOrderEvents:
-		return
-	}
-	if a.forOperator(c) {
-		return
-	}
-	if !a.limits.enter(c.Request.Method) {
-		a.fail(c, errTooMany)
-		return
-	}
-	defer a.limits.leave()
-	c.Next()
-}

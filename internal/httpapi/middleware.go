@@ -180,17 +180,27 @@ type handler func(c *gin.Context) error
 // userHandler is a handler for requests with a valid token.
 type userHandler func(c *gin.Context, who accounts.Principal) error
 
-// public lets anyone in.
-func (a *api) public(h handler) gin.HandlerFunc {
+// always answers, however many requests there are: probes and operators need to know.
+func (a *api) always(h handler) gin.HandlerFunc {
 	return func(c *gin.Context) {
-		err := a.routeReads(c)
-		if err == nil {
-			err = h(c)
-		}
-		if err != nil {
+		if err := h(c); err != nil {
 			a.fail(c, err)
 		}
 	}
+}
+
+// public lets anyone in, as long as there are not too many.
+func (a *api) public(h handler) gin.HandlerFunc {
+	return a.always(func(c *gin.Context) error {
+		if !a.limits.enter(c.Request.Method) {
+			return errTooMany
+		}
+		defer a.limits.leave()
+		if err := a.routeReads(c); err != nil {
+			return err
+		}
+		return h(c)
+	})
 }
 
 // user lets those in who have a valid token and one of the roles. It decides before anything of the body is read.

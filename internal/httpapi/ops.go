@@ -42,7 +42,7 @@ func (a *api) beginOps(c *gin.Context, id string) {
 
 // ops answers with an operators' page, or as if there were none.
 func (a *api) ops(page http.Handler) gin.HandlerFunc {
-	return a.public(func(c *gin.Context) error {
+	return a.always(func(c *gin.Context) error {
 		if !a.forOperator(c) {
 			return errNoRoute
 		}

@@ -56,13 +56,13 @@ func (a *api) routes(e *gin.Engine) {
 		a.metrics.add(method, path, success, http.StatusServiceUnavailable)
 	}
 
-	e.Use(a.begin, a.accessLog, a.recoverPanic, a.limit)
+	e.Use(a.begin, a.accessLog, a.recoverPanic)
 	e.NoRoute(a.public(noRoute))
 	e.NoMethod(a.public(noMethod))
 
-	get(pathLivez, a.public(a.livez))
-	get(pathReadyz, a.public(a.readyz))
-	get(pathHealth, a.public(a.health))
+	get(pathLivez, a.always(a.livez))
+	get(pathReadyz, a.always(a.readyz))
+	get(pathHealth, a.always(a.health))
 
 	post("/api/auth/register", http.StatusCreated, a.public(a.register))
 	post("/api/auth/login", http.StatusOK, a.public(a.login))
