@@ -142,7 +142,7 @@ func (c *conversation) login(r *bufio.Reader) error {
 			return err
 		}
 		c.app = startup.Parameters["application_name"]
-		if f := c.proxy.strike(AtLogin, c.app, ""); f != nil {
+		if f := c.proxy.strike(AtLogin, c.app, ""); f != nil && !f.passes() {
 			c.breakOff(f)
 			return nil
 		}

@@ -36,6 +36,8 @@ const (
 	Close
 	// Hang is a connection that stays and is dead: its peer has vanished.
 	Hang
+	// Pass is no loss: the message passes. For a fault that only counts, or calls Then.
+	Pass
 )
 
 // Fault is what goes wrong at a message between a client and PostgreSQL. Without a Code the client loses its connection.
@@ -116,3 +118,6 @@ func (f *Fault) endsSession() bool {
 	}
 	return f.At == AtLogin || strings.HasPrefix(f.Code, "08")
 }
+
+// passes reports whether the message passes.
+func (f *Fault) passes() bool { return f.Loss == Pass && f.Code == "" }

@@ -18,6 +18,8 @@ var provoked = map[string]bool{"34000": true, "26000": true}
 func (c *conversation) apply(f *Fault, m message) {
 	simple := m.kind == 'Q'
 	switch {
+	case f.passes():
+		c.toServer = append(c.toServer, m.raw...)
 	case f.At == CommitSent:
 		c.commitUnheard(f, m)
 	case f.Code == "" || f.endsSession():
@@ -146,7 +148,7 @@ func (c *conversation) answer(m message) []byte {
 func (c *conversation) committed(m message) []byte {
 	f := c.proxy.strike(Committed, c.app, c.ending)
 	switch {
-	case f == nil:
+	case f == nil, f.passes():
 		return m.raw
 	case f.Code != "" && !f.endsSession():
 		return errorResponse("ERROR", f.Code)

@@ -98,6 +98,7 @@ type outcome struct {
 	err    error  // the error where there is no SQLSTATE
 	closed bool
 	stored bool // at the end
+	passed bool // the fault strikes, and nothing happens
 }
 
 // TestWireFaults has each fault strike, for each way to commit.
@@ -126,6 +127,9 @@ func TestWireFaults(t *testing.T) {
 		"ErrorCommitted":     {pgtest.Fault{At: pgtest.Committed, Code: "40003"}, outcome{code: "40003", stored: true}},
 		"OfTransaction":      {pgtest.Fault{At: pgtest.Committed, SQL: "INTO Orders"}, outcome{err: syscall.ECONNRESET, closed: true, stored: true}},
 		"NotAnothers":        {pgtest.Fault{At: pgtest.Committed, SQL: "into customers"}, outcome{stored: true}},
+		"PassStatement":      {pgtest.Fault{At: pgtest.AtStatement, SQL: "orders", Loss: pgtest.Pass}, outcome{passed: true, stored: true}},
+		"PassBeforeCommit":   {pgtest.Fault{At: pgtest.BeforeCommit, Loss: pgtest.Pass}, outcome{passed: true, stored: true}},
+		"PassCommitted":      {pgtest.Fault{At: pgtest.Committed, Loss: pgtest.Pass}, outcome{passed: true, stored: true}},
 		"NotAnotherSessions": {pgtest.Fault{At: pgtest.AtStatement, App: "somebody else"}, outcome{stored: true}},
 		"NotAnotherSQL":      {pgtest.Fault{At: pgtest.AtStatement, SQL: "customers"}, outcome{stored: true}},
 	} {
@@ -159,7 +163,7 @@ func testWireFault(t *testing.T, p *pgtest.WireProxy, f pgtest.Fault, want outco
 	defer cancel()
 	err := place(ctx, conn)
 	strikes := 1
-	if want.err == nil && want.code == "" {
+	if want.err == nil && want.code == "" && !want.passed {
 		strikes = 0
 	}
 	if i.Fired() != strikes || int(told.Load()) != strikes {
@@ -258,6 +262,10 @@ func TestWireLogin(t *testing.T) {
 			t.Errorf("seen %d times, struck %d times, want 3 and 2", i.Seen(), i.Fired())
 		}
 		i.Remove()
+	}
+	passing := p.Inject(pgtest.Fault{At: pgtest.AtLogin, Loss: pgtest.Pass})
+	if err := try("service-1"); err != nil || passing.Fired() != 1 {
+		t.Errorf("got %v, struck %d times", err, passing.Fired())
 	}
 	// sslmode=prefer asks for TLS first.
 	conn := connect(t, strings.Replace(through, "sslmode=disable", "sslmode=prefer", 1))

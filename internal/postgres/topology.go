@@ -17,6 +17,9 @@ const (
 	// rivals is how long a login waits for the other hosts once one has answered that it can be written to: it might be a
 	// former primary. One that hangs costs no more than this.
 	rivals = 200 * time.Millisecond
+	// firstRivals is rivals before any primary was found, when there is nothing to hold an answer against: what is chosen
+	// now decides which cluster and which timeline are right.
+	firstRivals = 1200 * time.Millisecond
 	// watchPeriod is the time between looks at the hosts that are not the primary, watchTimeout bounds one.
 	watchPeriod  = time.Second
 	watchTimeout = 2 * time.Second
@@ -237,10 +240,20 @@ func (t *topology) gather(results <-chan probed) (best *probe, missing int, fail
 			return best, missing, failed
 		}
 		if settled == nil {
-			settled = time.After(rivals)
+			settled = time.After(t.patience())
 		}
 	}
 	return best, 0, failed
+}
+
+// patience is how long a login waits for the other hosts.
+func (t *topology) patience() time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.timeline == 0 {
+		return firstRivals
+	}
+	return rivals
 }
 
 // failed remembers that a host could not be asked. One that answered has been noted.
