@@ -267,6 +267,16 @@ func (g *gate) unpark(p *place) {
 	g.vacate(p)
 }
 
+// troubled begins the paces anew: a connection was lost, and how slowly the queue moves says something about that, not about
+// what the database gets done.
+func (g *gate) troubled() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for c := range g.paces {
+		g.paces[c].forget()
+	}
+}
+
 // rampUp starts over at 4 admissions and doubles them every 50 ms, so that a database that has just come back is not
 // met by everybody who waited for it.
 func (g *gate) rampUp() {

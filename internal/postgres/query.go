@@ -311,6 +311,7 @@ func (q *query) suspect(v verdict, login bool) {
 		return
 	}
 	now := time.Now()
+	q.srv.gate.troubled()
 	q.srv.lastFailure.Store(sinceStart())
 	q.failed(q.srv.monitor.Suspect(now, login))
 }
