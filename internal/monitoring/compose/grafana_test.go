@@ -171,7 +171,7 @@ func TestDashboardsProvisioned(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"database", "http", "logs", "overview", "resilience", "runtime", "slo", "synthetic", "telemetry"}
+	want := []string{"database", "http", "logs", "overview", "replicas", "resilience", "runtime", "slo", "synthetic", "telemetry"}
 	for i := range want {
 		want[i] = "speedy-bites-" + want[i]
 	}

@@ -22,6 +22,7 @@ var absent = map[string]string{
 
 	"speedybites_replica_": noReplicas,
 	`breaker!="primary"`:   noReplicas,
+	`pool_name!="primary"`: noReplicas,
 }
 
 // noReplicas is so in the stack of TestOutageIsOnePage; TestFailoverIsOneTicket looks at what there is with them.
