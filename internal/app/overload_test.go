@@ -327,3 +327,35 @@ func ordersTakePlaces(t *testing.T, s *service, token string, served int, releas
 		t.Errorf("%d reads were served, want %d that had connections, at least", kept, served)
 	}
 }
+
+// TestStreamsTakeNoRequests opens more streams of an order's events than there may be reads at a time.
+func TestStreamsTakeNoRequests(t *testing.T) {
+	pgtest.Slow(t)
+	t.Parallel()
+	const streams = 950 // of 10 + 4 + 1000 requests, a tenth is kept for writes
+	s := observe(t, pgtest.Server(t).URL(), "DB_MAX_WAITING=10", "DB_POOL_MAX=4", "DB_POOL_MIN=4")
+	s.withDemo()
+	auth := []string{"Authorization", "Bearer " + s.customer()}
+	var order struct{ ID string }
+	s.call("POST", "/api/orders", demoOrder("watched"), auth...).decode(t, &order)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var watching []<-chan event
+	for range streams {
+		status, events := s.watch(ctx, order.ID, "", auth...)
+		if status != http.StatusOK {
+			t.Fatalf("stream %d: got %d", len(watching), status)
+		}
+		watching = append(watching, events)
+	}
+	// The streams look at their order now and then, so for a moment there may be no place in the queue.
+	eventually(t, "a read", func() bool { return s.call("GET", "/api/orders/"+order.ID, nil, auth...).status == http.StatusOK })
+	if n := s.scrape().sum(t, "speedybites_http_requests_rejected_total", "reason", "too_many"); n != 0 {
+		t.Errorf("%v requests were refused as too many", n)
+	}
+	cancel()
+	for _, events := range watching {
+		for range events { //nolint:revive // to its end
+		}
+	}
+}
