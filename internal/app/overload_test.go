@@ -355,7 +355,7 @@ func TestStreamsTakeNoRequests(t *testing.T) {
 	}
 	cancel()
 	for _, events := range watching {
-		for range events { //nolint:revive // to its end
+		for range events { // to its end
 		}
 	}
 }
