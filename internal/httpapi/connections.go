@@ -80,8 +80,8 @@ func (c *connections) makeRoom(latest net.Conn) {
 		victim, counter = longest.Value.(net.Conn), c.closedIdle
 	}
 	c.forget(victim)
-	_ = victim.Close()
 	counter.Inc()
+	_ = victim.Close()
 }
 
 // forget is for a connection that is closed; mu is held.

@@ -49,3 +49,10 @@ func (s *Server) DecodeJSON(body []byte, dst any) error { return s.api.decodeJSO
 
 // Reply answers with v.
 func (s *Server) Reply(c *gin.Context, v any) error { return s.api.json(c, http.StatusOK, v) }
+
+// IdleConnections returns how many connections of clients the server knows to be idle.
+func (s *Server) IdleConnections() int {
+	s.conns.mu.Lock()
+	defer s.conns.mu.Unlock()
+	return s.conns.idle.Len()
+}

@@ -36,6 +36,16 @@ const tokenSecret = "a secret of the tests, long enough"
 // patience is how long a test waits for what should happen at once; a loaded machine may need it.
 const patience = 30 * time.Second
 
+// waitFor waits until something that should happen at once has happened.
+func waitFor(t *testing.T, what string, happened func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !happened(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not in %v: %s", patience, what)
+		}
+	}
+}
+
 // lines is a log that a test reads.
 type lines struct {
 	mu  sync.Mutex

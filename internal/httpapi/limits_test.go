@@ -210,33 +210,35 @@ func TestTooManyConnections(t *testing.T) {
 		c.send("/livez")
 		return strings.HasPrefix(c.read(), "HTTP/1.1 200")
 	}
-	idle := func(c browser) {
+	// idle makes a request, and waits until the server knows that the connection is idle again, which is after its answer.
+	idle := func(c browser, of int) {
 		t.Helper()
 		if !answers(c) {
-			t.Error("a connection was closed")
+			t.Fatal("a connection was closed")
 		}
+		waitFor(t, "the connection is idle", func() bool { return s.IdleConnections() == of })
 	}
 	first, second, third := connectTo(t, addr), connectTo(t, addr), connectTo(t, addr)
-	idle(first)
-	idle(second)
-	idle(third)
-	idle(first) // so second is idle for the longest
+	idle(first, 1)
+	idle(second, 2)
+	idle(third, 3)
+	idle(first, 3) // so second is idle for the longest
 	fourth := connectTo(t, addr)
-	idle(fourth)
+	idle(fourth, 3)
 	if got := second.read(); got != "" {
 		t.Errorf("the connection that was idle for the longest read %q", got)
 	}
-	idle(first)
-	idle(third)
+	idle(first, 3)
+	idle(third, 3)
 	check(1, 0)
 
 	held := []browser{first, third, fourth}
 	for _, c := range held {
 		c.send("/hold")
 	}
-	for b.samples(t)[`http_server_active_requests{http_request_method="GET"}`] != 3 {
-		time.Sleep(time.Millisecond)
-	}
+	waitFor(t, "the requests are there", func() bool {
+		return b.samples(t)[`http_server_active_requests{http_request_method="GET"}`] == 3
+	})
 	if got := connectTo(t, addr).read(); got != "" {
 		t.Errorf("a connection too many, with none idle, read %q", got)
 	}
@@ -247,17 +249,13 @@ func TestTooManyConnections(t *testing.T) {
 			t.Errorf("a busy connection read %q", got)
 		}
 	}
+	waitFor(t, "the connections are idle", func() bool { return s.IdleConnections() == 3 })
 	last := connectTo(t, addr)
-	for !answers(last) { // the server may not know yet that the others are idle
-		time.Sleep(time.Millisecond)
-		last = connectTo(t, addr)
-	}
+	idle(last, 3)
 	for _, c := range append(held, last) {
 		_ = c.conn.Close()
 	}
-	for deadline := time.Now().Add(patience); b.samples(t)["speedybites_http_connections{}"] != 0; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("connections that clients have closed are still counted")
-		}
-	}
+	waitFor(t, "the connections that clients have closed are forgotten", func() bool {
+		return b.samples(t)["speedybites_http_connections{}"] == 0
+	})
 }

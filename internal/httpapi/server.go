@@ -135,6 +135,7 @@ type Server struct {
 	engine   *gin.Engine
 	http     *http.Server
 	listener net.Listener
+	conns    *connections
 }
 
 // New returns a server that does not listen yet; it fails when cfg or deps are not usable.
@@ -169,6 +170,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	server := &Server{
 		api:    a,
 		engine: engine,
+		conns:  conns,
 		http: &http.Server{
 			Addr:              a.cfg.Addr,
 			Handler:           engine,

@@ -115,14 +115,10 @@ func TestServerDrain(t *testing.T) {
 		defer cancel()
 		shutdown <- s.Shutdown(ctx)
 	}()
-	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
-		if _, err := get(t, client(t), base+"/livez"); err != nil {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("still accepting connections")
-		}
-	}
+	waitFor(t, "no connection is accepted any more", func() bool {
+		_, err := get(t, client(t), base+"/livez")
+		return err != nil
+	})
 	select {
 	case err := <-shutdown:
 		t.Fatalf("Shutdown returned %v with a request in flight", err)
