@@ -28,7 +28,7 @@ type stage struct {
 }
 
 // newStage starts a service on a new database of the server.
-func newStage(t *testing.T, server *localpg.Server, database string, limit time.Duration) *stage {
+func newStage(t *testing.T, server *localpg.Server, database string, limit time.Duration, env ...string) *stage {
 	t.Helper()
 	ctx := t.Context()
 	admin := connect(t, server.AdminURL("postgres"))
@@ -38,8 +38,10 @@ func newStage(t *testing.T, server *localpg.Server, database string, limit time.
 	proxy := pgtest.Wire(t, server.Addr())
 	url := strings.Replace(proxy.URL(server.URL()), "/"+databaseOf(server)+"?", "/"+database+"?", 1)
 	s := &stage{proxy: proxy, direct: connect(t, server.AdminURL(database))}
-	s.observed = observe(t, url, "DB_POOL_MIN=0", "DB_POOL_MAX=8", "SYNTHETIC_INTERVAL_MS=0", "DB_BREAKER_TIMEOUT_MS=300",
-		fmt.Sprint("DB_OUTAGE_GRACE_MS=", matrixGrace.Milliseconds()), fmt.Sprint("DB_STATEMENT_TIMEOUT=", limit.Milliseconds()))
+	s.observed = observe(t, url, append([]string{
+		"DB_POOL_MIN=0", "DB_POOL_MAX=8", "SYNTHETIC_INTERVAL_MS=0", "DB_BREAKER_TIMEOUT_MS=300",
+		fmt.Sprint("DB_OUTAGE_GRACE_MS=", matrixGrace.Milliseconds()), fmt.Sprint("DB_STATEMENT_TIMEOUT=", limit.Milliseconds()),
+	}, env...)...)
 	s.withDemo()
 	s.owner, s.customer = s.service.owner(), s.service.customer()
 	return s
