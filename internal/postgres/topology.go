@@ -215,9 +215,12 @@ type probed struct {
 	err     error
 }
 
-// gather waits for the hosts' answers and returns the session with the best; missing is how many have not answered.
+// gather waits for the hosts' answers and returns the session with the best; missing is how many have not answered. That
+// the primary is not there any more is news that must not wait for a host that is silent: the search that follows has the
+// patience for it.
 func (t *topology) gather(results <-chan probed) (best *probe, missing int, failed []probed) {
 	var settled <-chan time.Time
+	view := t.monitor.View()
 	for missing = len(t.hosts); missing > 0; {
 		var r probed
 		select {
@@ -228,7 +231,13 @@ func (t *topology) gather(results <-chan probed) (best *probe, missing int, fail
 		}
 		if r.err != nil {
 			failed = append(failed, r)
+			if settled == nil && view.State == cluster.Connected && r.host == view.Server {
+				settled = time.After(rivals)
+			}
 			continue
+		}
+		if best == nil {
+			settled = time.After(t.patience())
 		}
 		if best == nil || t.better(r.session.latest, best.latest) {
 			best, r.session = r.session, best
@@ -238,9 +247,6 @@ func (t *topology) gather(results <-chan probed) (best *probe, missing int, fail
 		}
 		if t.promoted(best.latest) {
 			return best, missing, failed
-		}
-		if settled == nil {
-			settled = time.After(t.patience())
 		}
 	}
 	return best, 0, failed
