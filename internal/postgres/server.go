@@ -33,20 +33,21 @@ const (
 
 // server is one PostgreSQL server, or the primary among several, behind a pool that heals itself.
 type server struct {
-	cfg      Config
-	name     string // for people, metrics and the breaker: "primary", "replica-1"
-	log      *slog.Logger
-	tracer   trace.Tracer // nil: nothing is traced
-	metrics  *metrics
-	announce func(breaker.Transition)
-	pool     *pgxpool.Pool
-	gate     *gate
-	breaker  *breaker.Breaker
-	monitor  *cluster.Monitor
-	sessions sessions
-	hosts    []host
-	closed   atomic.Bool
-	pooled   atomic.Bool // a pooler is between the server and us
+	cfg       Config
+	name      string // for people, metrics and the breaker: "primary", "replica-1"
+	log       *slog.Logger
+	tracer    trace.Tracer // nil: nothing is traced
+	metrics   *metrics
+	lossLevel slog.Level // of the lines about its loss, and about the opening of its breaker
+	announce  func(breaker.Transition)
+	pool      *pgxpool.Pool
+	gate      *gate
+	breaker   *breaker.Breaker
+	monitor   *cluster.Monitor
+	sessions  sessions
+	hosts     []host
+	closed    atomic.Bool
+	pooled    atomic.Bool // a pooler is between the server and us
 	// admits reports whether the pool may have connections with the server, being what it is now; nil is always.
 	admits func() bool
 
@@ -73,14 +74,15 @@ type serverConfig struct {
 	// login opens a session of the prober; it is called once the server is complete.
 	login     func(ctx context.Context) (cluster.Session, error)
 	heartbeat time.Duration
-	lossLevel slog.Level // of the log line
+	lossLevel slog.Level
 	announce  func(breaker.Transition)
 }
 
 // newServer returns a server whose prober does not run yet.
 func newServer(cfg Config, sc serverConfig, log *slog.Logger, tracer trace.Tracer, m *metrics) (*server, error) {
 	srv := &server{
-		cfg: cfg, name: sc.name, log: log.With(slog.String("role", sc.name)), tracer: tracer, metrics: m, announce: sc.announce,
+		cfg: cfg, name: sc.name, log: log.With(slog.String("role", sc.name)), tracer: tracer, metrics: m,
+		announce: sc.announce, lossLevel: sc.lossLevel,
 		gate: newGate(cfg.PoolMax, cfg.MaxWaiting, cfg.ConnectTimeout), halfOpen: make(chan struct{}, 1),
 		hosts: hostsOf(sc.pool.ConnConfig),
 	}

@@ -150,7 +150,7 @@ func (srv *server) onTransition(ctx context.Context, t breaker.Transition) {
 	level := slog.LevelWarn
 	switch t.To {
 	case breaker.Open:
-		level = slog.LevelError
+		level = srv.lossLevel
 	case breaker.HalfOpen:
 		select {
 		case srv.halfOpen <- struct{}{}:
