@@ -33,6 +33,8 @@ const (
 	// watchPause is the time between looks without a notification: one that got lost, as behind a pooler that knows no
 	// LISTEN, makes an event late and not missed. It is jittered, and it is when a watcher is shown a sign of life.
 	watchPause = 10 * time.Second
+	// maxLooks bounds the watchers that ask at once. All are woken after an outage, and must leave the queue to requests.
+	maxLooks = 4
 	// lostPause is the time to the next look when the database is away.
 	lostPause = time.Second
 	// listenerLinger keeps the listener for the next watcher.
@@ -63,8 +65,13 @@ func (s *Service) Watch(ctx context.Context, v Viewer, id uuid.UUID, after int, 
 		after = 0
 	}
 	for {
-		events, err := s.eventsAfter(ctx, id, after)
-		away := errors.Is(err, postgres.ErrUnavailable) || errors.Is(err, postgres.ErrSaturated)
+		// Nobody's request waits for the events of an outage, so they take no place among those that do.
+		var events []Event
+		away := !s.db.Connected()
+		if !away {
+			events, err = s.lookAt(ctx, id, after)
+			away = errors.Is(err, postgres.ErrUnavailable) || errors.Is(err, postgres.ErrSaturated)
+		}
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -108,6 +115,17 @@ func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d) } //nolint:g
 
 const selectEvents = `SELECT order_id, seq, status, at FROM order_events WHERE order_id = $1 AND seq > $2 ORDER BY seq`
 
+// lookAt is eventsAfter when it is the watcher's turn.
+func (s *Service) lookAt(ctx context.Context, id uuid.UUID, after int) ([]Event, error) {
+	select {
+	case s.watchers.looks <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	defer func() { <-s.watchers.looks }()
+	return s.eventsAfter(ctx, id, after)
+}
+
 func (s *Service) eventsAfter(ctx context.Context, id uuid.UUID, after int) ([]Event, error) {
 	var events []Event
 	err := s.db.Read(ctx, "orders.events", func(ctx context.Context, q postgres.Querier) error {
@@ -135,6 +153,7 @@ const eventChannel = "order_events"
 // watchers wakes those who watch an order. It listens while there are any.
 type watchers struct {
 	listen func(ctx context.Context, channel string, notify func(string), missed func())
+	looks  chan struct{} // holds one for each that asks now
 
 	mu      sync.Mutex
 	count   int

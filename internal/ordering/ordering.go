@@ -132,7 +132,7 @@ func New(db *postgres.DB, cfg Config) (*Service, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("ordering: %w", err)
 	}
-	s := &Service{db: db, cfg: cfg, watchers: watchers{listen: db.Listen}}
+	s := &Service{db: db, cfg: cfg, watchers: watchers{listen: db.Listen, looks: make(chan struct{}, maxLooks)}}
 	var err error
 	if s.metrics, err = newMetrics(cfg.Registerer, s.Watchers); err != nil {
 		return nil, fmt.Errorf("ordering: metrics: %w", err)

@@ -172,6 +172,9 @@ func (db *DB) Verdict(ctx context.Context) (bool, error) {
 	return v.State == cluster.Connected, err
 }
 
+// Connected reports whether the prober has a session with the primary. It costs next to nothing, unlike Status.
+func (db *DB) Connected() bool { return db.primary.monitor.View().State == cluster.Connected }
+
 // PrimaryDSN returns the URL of the primary alone, for what needs a connection of its own. The error wraps ErrUnavailable
 // while no primary is known.
 func (db *DB) PrimaryDSN() (string, error) {
