@@ -119,7 +119,7 @@ func Chains(ctx context.Context, dsn string) (_ []chain.Stored, err error) {
 		return nil, fmt.Errorf("read the audit chains: %w", err)
 	}
 	defer func() { err = errors.Join(err, conn.Close(context.WithoutCancel(ctx))) }()
-	rows, err := conn.Query(ctx, selectChains+` ORDER BY begun_at`)
+	rows, err := conn.Query(ctx, selectChains+` ORDER BY begun_at`, pgx.QueryExecModeExec) // it may be a pooler's, which prepares nothing
 	if err != nil {
 		return nil, fmt.Errorf("read the audit chains: %w", err)
 	}

@@ -12,6 +12,7 @@ import (
 	"path"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
@@ -152,6 +153,8 @@ func open(url string) (*sql.DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("parse database URL: %w", err)
 	}
+	// Nothing is worth preparing, and behind a pooler a statement of this name may be there from somebody else.
+	cfg.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
 	return stdlib.OpenDB(*cfg.ConnConfig), nil
 }
 

@@ -16,9 +16,11 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"speedybites/internal/audit"
 	"speedybites/internal/config"
 	"speedybites/internal/load"
 	"speedybites/internal/localpg"
+	"speedybites/internal/migrate"
 	"speedybites/internal/pgtest"
 )
 
@@ -29,6 +31,14 @@ func TestPgbouncer(t *testing.T) {
 	server := pgtest.Server(t)
 	prepare(t, server.URL())
 	p := newPooler(t, server)
+	for range 3 { // what one of them prepared, the next would find on the connection that it is given
+		if _, _, err := migrate.Version(t.Context(), p.url(t)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := audit.Chains(t.Context(), p.url(t)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	busy, other := newMember(t, p.url(t)), newMember(t, p.url(t))
 	ledger := underLoad(t, busy.base, 100, func(*load.Ledger) {
 		busy.untilServed(t, 200)
