@@ -9,13 +9,14 @@ VERSION       ?=
 LDFLAGS       := -s -w $(if $(VERSION),-X main.release=$(VERSION))
 # How long each fuzz target runs.
 FUZZTIME      ?= 30s
+TESTFLAGS     := -shuffle=on -count=1 -p 1 -timeout 15m
 # What make chaos does; it draws a seed where none is set.
 MINUTES       ?= 10
 RATE          ?= 100
 SEED          ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run stack-local build test test-short race fuzz chaos bench cover alerts-check dashboards screenshots lint fmt vet check \
+.PHONY: help setup run stack-local build test test-packages test-monitoring test-short race fuzz chaos bench cover alerts-check dashboards screenshots lint fmt vet check \
 	migrate migration tidy clean
 
 help: ## List the targets
@@ -36,10 +37,17 @@ build: ## Build bin/speedy-bites, static
 test: ## Run every test, with the race detector, on real servers
 	$(GO) run ./internal/localpg/ensure
 	$(GO) vet ./...
-	$(GO) test -race -shuffle=on -count=1 -p 1 -timeout 15m ./...
+	$(GO) test $(TESTFLAGS) -race ./internal/app
 	$(MONITORING) run ./localstack/ensure
 	$(MONITORING) vet ./...
-	$(MONITORING) test -shuffle=on -count=1 -p 1 -timeout 15m ./...
+	@# The tests of alerting wait for minutes; the other packages run meanwhile.
+	$(MAKE) -j 2 -k test-packages test-monitoring
+
+test-packages:
+	$(GO) test $(TESTFLAGS) -race $$($(GO) list ./... | grep -v '/internal/app$$')
+
+test-monitoring:
+	$(MONITORING) test $(TESTFLAGS) ./...
 
 test-short: ## Run the quick tests only, in under a minute
 	$(GO) run ./internal/localpg/ensure

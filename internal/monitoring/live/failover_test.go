@@ -19,6 +19,7 @@ import (
 // intervals: nobody is paged, and a ticket says who the primary is now.
 func TestFailoverIsOneTicket(t *testing.T) {
 	pgtest.Slow(t)
+	t.Parallel()
 	s := start(t, localstack.Config{Replica: true, Environ: []string{"GOMEMLIMIT=400MiB"}})
 	putUnderLoad(t, s, 10)
 	browse(t, s)

@@ -37,6 +37,7 @@ var symptoms = []string{
 // Alertmanager, and follows the page to the webhook and back.
 func TestOutageIsOnePage(t *testing.T) {
 	pgtest.Slow(t)
+	t.Parallel()
 	s := start(t, localstack.Config{Environ: []string{"DB_OUTAGE_GRACE_MS=0", "GOMEMLIMIT=400MiB"}})
 	putUnderLoad(t, s, 20)
 	eventually(t, 2*time.Minute, "every instance scraped, and Alertmanager found", func() bool {
