@@ -21,8 +21,9 @@ var screenshots = flag.String("screenshots", "", "a directory, from the reposito
 
 const (
 	breakerOpen = "SpeedyBitesCircuitBreakerOpen"
-	// outage is long enough for every symptom to be past its own patience.
-	outage = 140 * time.Second
+	// outage is long enough for most symptoms to be past their own patience. The slowest waits two minutes after a scrape
+	// and two evaluations have seen what it is about, whose turns come when they come: the outage lasts that much longer.
+	outage, slowest = 140 * time.Second, 220 * time.Second
 	// calm is how long nothing may follow: tickets wait a minute, and are sent when an evaluation has passed.
 	calm = 80 * time.Second
 )
@@ -53,7 +54,7 @@ func TestOutageIsOnePage(t *testing.T) {
 	opened := firstOpening(t, s)
 	page := awaitPage(t, s, "firing", opened, 30*time.Second)
 	t.Logf("the page:\n%s", readable(t, page))
-	awaitMuted(t, s, opened.Add(outage))
+	awaitMuted(t, s, opened.Add(slowest))
 	time.Sleep(time.Until(opened.Add(outage)))
 
 	if err := s.Database().StartAgain(t.Context()); err != nil {
